@@ -1,0 +1,111 @@
+"""Checkpoints are data: loading one never runs code.
+
+PyTorch unpickles tensors, containers and what is on its allow-list when it
+loads ``weights_only``. Importing this module puts what MMEngine writes on
+that list, and makes every loader of MMEngine (``load_from``, ``resume``,
+``tools/test.py``, URLs) load that way, on every engine: one engine falls back
+to running code by itself, another keeps PyTorch's own default.
+"""
+import functools
+import os
+import pickle
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Union
+
+import numpy as np
+import torch
+from mmengine.logging import HistoryBuffer
+from mmengine.runner import CheckpointLoader
+
+_NUMPY = getattr(np, '_core', None) or np.core
+torch.serialization.add_safe_globals([
+    HistoryBuffer, np.ndarray, np.dtype, _NUMPY.multiarray._reconstruct,
+    _NUMPY.multiarray.scalar,
+    *{type(np.dtype(kind))
+      for kind in ('f8', 'f4', 'i8', 'i4', 'u1', '?', 'U')}
+])
+_FORCE = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD'
+
+
+@contextmanager
+def plain_data_only(path: Union[str, Path]) -> Iterator[None]:
+    """Force ``weights_only`` on every ``torch.load`` within the context.
+
+    Args:
+        path: The checkpoint that is loaded, for the error message.
+
+    Raises:
+        ValueError: If the file is damaged or holds anything but data.
+    """
+    before = os.environ.get(_FORCE)
+    os.environ[_FORCE] = '1'
+    try:
+        yield
+    except (FileNotFoundError, MemoryError):
+        raise
+    except pickle.UnpicklingError as error:
+        raise ValueError(
+            f'{path} is no checkpoint of plain data: it is damaged, or it '
+            'holds Python objects, which could run code and are not loaded. '
+            'If you trust the file, save its tensors alone with '
+            f'torch.save(model.state_dict(), ...). ({error})') from error
+    except Exception as error:  # damaged bytes make parsers raise anything
+        raise ValueError(f'{path} could not be read, it may be damaged: '
+                         f'{type(error).__name__}: {error}') from error
+    finally:
+        if before is None:
+            del os.environ[_FORCE]
+        else:
+            os.environ[_FORCE] = before
+
+
+def load_tensors(path: Union[str, Path]) -> dict:
+    """Load a checkpoint to the CPU without running code it may contain.
+
+    Args:
+        path: A ``.safetensors`` file or one written by ``torch.save``.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file is damaged or holds anything but data.
+    """
+    path = Path(path).expanduser()
+    if not path.is_file():
+        raise FileNotFoundError(f'there is no checkpoint {path}')
+    with plain_data_only(path):
+        if path.suffix == '.safetensors':
+            from safetensors.torch import load_file
+            return load_file(path)
+        return torch.load(path, map_location='cpu', weights_only=True)
+
+
+def save_tensors(content: dict, path: Union[str, Path]) -> None:
+    """Write a checkpoint under a temporary name, then rename it.
+
+    A reader sees the old file or the whole new one, never a part.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f'.{path.name}.{os.getpid()}.partial')
+    try:
+        torch.save(content, partial)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _as_plain_data(loader: Callable) -> Callable:
+
+    @functools.wraps(loader)
+    def load(filename, *args, **kwargs):
+        with plain_data_only(filename):
+            return loader(filename, *args, **kwargs)
+
+    return load
+
+
+for _prefix, _loader in list(CheckpointLoader._schemes.items()):
+    CheckpointLoader.register_scheme(
+        _prefix, _as_plain_data(_loader), force=True)

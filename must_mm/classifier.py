@@ -1,0 +1,144 @@
+"""The zero-shot classifier as MMPretrain neck and head."""
+import math
+from typing import Dict, List, Optional, Tuple
+
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+from mmengine.model import BaseModule
+
+from mmpretrain.models.heads import ClsHead
+from mmpretrain.registry import MODELS
+from mmpretrain.structures import DataSample
+
+from .losses import self_training_loss
+
+
+@MODELS.register_module()
+class CLIPProjection(BaseModule):
+    """CLIP's way from tokens to the joint space: ``ln_post`` and ``proj``.
+
+    Expects the raw tokens of a :class:`VisionTransformer` with
+    ``out_type='raw'`` and ``final_norm=False``, class token first.
+
+    Args:
+        in_channels: Token width ``D``.
+        out_channels: Width ``E`` of the joint image-text space.
+        eps: Epsilon of the LayerNorm; CLIP's is 1e-5.
+    """
+
+    def __init__(self,
+                 in_channels: int,
+                 out_channels: int,
+                 eps: float = 1e-5) -> None:
+        super().__init__()
+        self.ln_post = nn.LayerNorm(in_channels, eps=eps)
+        self.proj = nn.Parameter(
+            torch.randn(in_channels, out_channels) / math.sqrt(in_channels))
+
+    def project(self, x: torch.Tensor) -> torch.Tensor:
+        """Map (..., D) to unit vectors of shape (..., E)."""
+        return F.normalize(x @ self.proj, dim=-1)
+
+    def forward(self,
+                feats: Tuple[torch.Tensor, ...]) -> Tuple[torch.Tensor]:
+        """Return the global feature ``g`` of the last stage.
+
+        Args:
+            feats: Stage outputs; the last is (B, 1 + N, D).
+
+        Returns:
+            One tensor, (B, E), of unit length.
+        """
+        return (self.project(self.ln_post(feats[-1][:, 0])), )
+
+
+@MODELS.register_module()
+class PseudoLabelHead(ClsHead):
+    """A text-initialised linear classifier trained on pseudo-labels.
+
+    ``logits = s * g @ W``: ``W`` (E x K) starts as the text embeddings, is
+    trained and never re-normalised; the scale ``s`` is fixed (Sec. 3.1).
+
+    Args:
+        num_classes: Number of classes ``K``.
+        in_channels: Width ``E`` of the global feature.
+        threshold: Confidence ``tau`` above which (strictly) a pseudo-label
+            is trusted, in (0, 1).
+        fairness: Config of the fairness loss, without ``num_classes``;
+            ``None`` trains without it.
+        logit_scale: Initial ``s``, 100 for OpenAI's CLIP. Weights that are
+            loaded bring their own.
+        topk: Accuracies to report when MMPretrain asks for them.
+        init_cfg: MMEngine's initialisation config.
+
+    Raises:
+        ValueError: If ``threshold`` is outside (0, 1) or there are fewer than
+            two classes.
+    """
+
+    def __init__(self,
+                 num_classes: int,
+                 in_channels: int,
+                 threshold: float = 0.7,
+                 fairness: Optional[dict] = dict(type='FairnessLoss'),
+                 logit_scale: float = 100.0,
+                 topk: Tuple[int, ...] = (1, ),
+                 init_cfg: Optional[dict] = None) -> None:
+        super().__init__(topk=topk, init_cfg=init_cfg)
+        if not 0 < threshold < 1:
+            raise ValueError(
+                f'model.head.threshold must lie in (0, 1), got {threshold}')
+        if num_classes < 2:
+            raise ValueError('model.head.num_classes must be at least 2, got '
+                             f'{num_classes}')
+        self.num_classes = num_classes
+        self.threshold = threshold
+        self.classifier = nn.Parameter(torch.zeros(in_channels, num_classes))
+        self.register_buffer('logit_scale', torch.tensor(float(logit_scale)))
+        self.fairness_loss = fairness and MODELS.build(
+            dict(fairness, num_classes=num_classes))
+
+    def init_weights(self) -> None:
+        """Start from random unit columns; text embeddings replace them."""
+        super().init_weights()
+        with torch.no_grad():
+            self.classifier.copy_(
+                F.normalize(torch.randn_like(self.classifier), dim=0))
+
+    def forward(self, feats: Tuple[torch.Tensor, ...]) -> torch.Tensor:
+        """Return logits (B, K) of the global feature (B, E)."""
+        return self.logit_scale * self.pre_logits(feats) @ self.classifier
+
+    def loss(self, feats: Tuple[torch.Tensor, ...],
+             data_samples: List[DataSample],
+             teacher_probs: torch.Tensor) -> Dict[str, torch.Tensor]:
+        """Compute ``L_st`` and ``L_fair``.
+
+        Labels, where the samples have them, are only logged: they reach no
+        loss.
+
+        Args:
+            feats: Student features of the strong view; the last is (B, E).
+            data_samples: The batch's samples.
+            teacher_probs: Teacher probabilities on the weak view, (B, K).
+
+        Returns:
+            ``loss_st``, ``loss_fair``; ``conf_ratio``, the share of confident
+            samples in [0, 1]; with labels, ``pseudo_label_acc``, the accuracy
+            of the confident pseudo-labels in [0, 1].
+        """
+        logits = self(feats)
+        losses = dict(
+            loss_st=self_training_loss(logits, teacher_probs, self.threshold))
+        if self.fairness_loss is not None:
+            losses['loss_fair'] = self.fairness_loss(logits)
+        confidence, pseudo_label = teacher_probs.max(dim=1)
+        confident = (confidence > self.threshold).float()
+        losses['conf_ratio'] = confident.mean()
+        if all('gt_label' in sample for sample in data_samples):
+            label = torch.cat([sample.gt_label for sample in data_samples])
+            correct = (pseudo_label == label.to(pseudo_label.device)).float()
+            losses['pseudo_label_acc'] = (
+                (correct * confident).sum() / confident.sum().clamp(min=1))
+        return losses

@@ -1,0 +1,173 @@
+"""The self-training, fairness and alignment losses of MUST.
+
+The maths are pure functions of tensors; the registered classes below them add
+a weight and, for fairness, the running average. Section and equation numbers
+refer to MUST (arXiv 2206.02967).
+"""
+import math
+from typing import Optional
+
+import torch
+import torch.distributed as dist
+import torch.nn as nn
+import torch.nn.functional as F
+from torch.distributed.nn.functional import all_gather
+
+from mmpretrain.registry import MODELS
+
+
+def self_training_loss(logits: torch.Tensor, teacher_probs: torch.Tensor,
+                       threshold: float) -> torch.Tensor:
+    """Cross-entropy on the confident pseudo-labels (Sec. 3.1, ``L_st``).
+
+    A sample is confident where ``max q > threshold``, strictly. Without any
+    confident sample the loss is an exact zero that still carries a (zero)
+    gradient, so that data-parallel ranks stay in step.
+
+    Args:
+        logits: Student logits on the strong view, shape (B, K).
+        teacher_probs: Teacher probabilities ``q`` on the weak view, (B, K).
+        threshold: Confidence threshold tau, in (0, 1).
+
+    Returns:
+        Scalar, the mean over the confident samples of this rank.
+    """
+    confidence, pseudo_label = teacher_probs.max(dim=1)
+    confident = (confidence > threshold).to(logits.dtype)
+    per_sample = F.cross_entropy(logits, pseudo_label, reduction='none')
+    return (per_sample * confident).sum() / confident.sum().clamp(min=1)
+
+
+def log_mean_probability(logits: torch.Tensor) -> torch.Tensor:
+    """Logarithm of the mean class probability over the global batch.
+
+    Computed in log space and fp32, so that a class without any probability
+    mass gives a finite value. Under ``torch.distributed`` the mean spans all
+    ranks (of equal batch size) and the gradient flows through the gather.
+
+    Args:
+        logits: This rank's logits, shape (B, K).
+
+    Returns:
+        ``log p_bar``, shape (K,).
+    """
+    log_sum = F.log_softmax(logits.float(), dim=1).logsumexp(dim=0)
+    count = logits.shape[0]
+    if dist.is_available() and dist.is_initialized():
+        log_sum = torch.stack(all_gather(log_sum)).logsumexp(dim=0)
+        count *= dist.get_world_size()
+    return log_sum - math.log(count)
+
+
+def fairness_loss(log_mean_prob: torch.Tensor) -> torch.Tensor:
+    """Pull the mean prediction towards uniform (Sec. 3.1, ``L_fair``).
+
+    Args:
+        log_mean_prob: ``log p_bar``, shape (K,).
+
+    Returns:
+        Scalar ``-mean_k log p_bar_k``, at least ``log K``.
+    """
+    return -log_mean_prob.mean()
+
+
+def alignment_loss(local_feats: torch.Tensor,
+                   global_feats: torch.Tensor) -> torch.Tensor:
+    """Mean squared distance of local to global features (Sec. 3.3).
+
+    Args:
+        local_feats: Normalised features of the masked patches, shape (M, E).
+        global_feats: Normalised global feature of the image that each patch
+            belongs to, shape (M, E).
+
+    Returns:
+        Scalar ``mean ||l - g||^2``. The gradient reaches both arguments.
+    """
+    return (local_feats - global_feats).pow(2).sum(dim=-1).mean()
+
+
+@MODELS.register_module()
+class FairnessLoss(nn.Module):
+    """``L_fair`` over the batch, or over a running average for many classes.
+
+    With hundreds of classes a batch is too small to estimate ``p_bar``, so
+    the mean is averaged over iterations: ``p_bar_t = m * p_bar_{t-1} +
+    (1 - m) * batch mean``, gradient through the batch mean only, and the
+    loss divided by ``1 - m``. :class:`FairnessRestartHook` restarts the
+    average, with the batch mean alone, at the first iteration of every pass
+    over the data.
+
+    Args:
+        num_classes: Number of classes ``K``.
+        momentum: Weight of the past in the running average, in (0, 1).
+        moving_average: Whether to use the running average; ``None`` uses it
+            from 512 classes on, as published.
+        loss_weight: Weight ``w_fair`` of the loss.
+
+    Raises:
+        ValueError: If ``momentum`` is outside (0, 1).
+    """
+
+    MANY_CLASSES = 512
+
+    def __init__(self,
+                 num_classes: int,
+                 momentum: float = 0.5,
+                 moving_average: Optional[bool] = None,
+                 loss_weight: float = 1.0) -> None:
+        super().__init__()
+        if not 0 < momentum < 1:
+            raise ValueError('head.fairness.momentum must lie in (0, 1), got '
+                             f'{momentum}')
+        if moving_average is None:
+            moving_average = num_classes >= self.MANY_CLASSES
+        self.momentum = momentum
+        self.moving_average = moving_average
+        self.loss_weight = loss_weight
+        if moving_average:
+            # -inf, a probability of 0, marks an average without any past.
+            self.register_buffer('log_average',
+                                 torch.full((num_classes, ), -torch.inf))
+
+    def restart(self) -> None:
+        """Forget the running average: a new pass over the data begins."""
+        if self.moving_average:
+            self.log_average.fill_(-torch.inf)
+
+    def forward(self, logits: torch.Tensor) -> torch.Tensor:
+        """Compute the weighted loss and advance the running average.
+
+        Args:
+            logits: Student logits of this rank, shape (B, K).
+
+        Returns:
+            Scalar ``w_fair * L_fair``.
+        """
+        log_mean = log_mean_probability(logits)
+        if not self.moving_average:
+            return self.loss_weight * fairness_loss(log_mean)
+        log_past = self.log_average + math.log(self.momentum)
+        log_now = log_mean + math.log(1 - self.momentum)
+        log_mean = torch.where(self.log_average.isinf(), log_mean,
+                               torch.logaddexp(log_past, log_now))
+        self.log_average.copy_(log_mean.detach())
+        return (self.loss_weight * fairness_loss(log_mean) /
+                (1 - self.momentum))
+
+
+@MODELS.register_module()
+class GlobalLocalAlignmentLoss(nn.Module):
+    """Weighted :func:`alignment_loss`, ``L_align`` (Sec. 3.3).
+
+    Args:
+        loss_weight: Weight ``w_align`` of the loss.
+    """
+
+    def __init__(self, loss_weight: float = 1.0) -> None:
+        super().__init__()
+        self.loss_weight = loss_weight
+
+    def forward(self, local_feats: torch.Tensor,
+                global_feats: torch.Tensor) -> torch.Tensor:
+        """Return ``w_align * L_align`` of (M, E) local and global features."""
+        return self.loss_weight * alignment_loss(local_feats, global_feats)

@@ -1,0 +1,106 @@
+"""Block masks on the strong view, and the token that stands in their place."""
+from contextlib import contextmanager
+from typing import Iterator
+
+import torch
+import torch.nn as nn
+from mmengine.model import BaseModule
+
+from mmpretrain.datasets import SimMIMMaskGenerator
+from mmpretrain.registry import MODELS, TRANSFORMS
+
+
+@TRANSFORMS.register_module()
+class MUSTMaskGenerator(SimMIMMaskGenerator):
+    """SimMIM's block mask with errors that name what does not divide.
+
+    ``ceil(mask_ratio * cells)`` cells of the ``input_size /
+    mask_patch_size`` grid are drawn without replacement. Adds ``mask``, an
+    integer array on the grid of the model's patches, 1 where masked.
+
+    Args:
+        input_size: Side of the square view, in pixels.
+        mask_patch_size: Side of a mask block, in pixels.
+        model_patch_size: Side of a patch of the backbone, in pixels.
+        mask_ratio: Share of blocks to mask, in (0, 1).
+
+    Raises:
+        ValueError: If the sizes do not divide or the ratio is out of range.
+    """
+
+    def __init__(self, input_size: int, mask_patch_size: int,
+                 model_patch_size: int, mask_ratio: float) -> None:
+        for name, size in (('input_size', input_size),
+                           ('mask_patch_size', mask_patch_size),
+                           ('model_patch_size', model_patch_size)):
+            if not isinstance(size, int) or size < 1:
+                raise ValueError(f'MUSTMaskGenerator.{name} must be a '
+                                 f'positive integer, got {size!r}')
+        if input_size % mask_patch_size:
+            raise ValueError(
+                f'MUSTMaskGenerator.input_size ({input_size}) must be a '
+                f'multiple of mask_patch_size ({mask_patch_size})')
+        if mask_patch_size % model_patch_size:
+            raise ValueError(
+                f'MUSTMaskGenerator.mask_patch_size ({mask_patch_size}) must '
+                f'be a multiple of model_patch_size ({model_patch_size})')
+        if not 0 < mask_ratio < 1:
+            raise ValueError('MUSTMaskGenerator.mask_ratio must lie in '
+                             f'(0, 1), got {mask_ratio}')
+        super().__init__(input_size, mask_patch_size, model_patch_size,
+                         mask_ratio)
+
+
+@MODELS.register_module()
+class MaskToken(BaseModule):
+    """A learned token that replaces the embeddings of masked patches.
+
+    It is put in place by a hook on the backbone's ``patch_embed``, so it
+    works on any MMPretrain backbone that has one, before position embeddings
+    are added, and leaves the backbone's code and parameter names alone.
+
+    Args:
+        embed_dims: Width ``D`` of the patch embeddings.
+        init_std: Standard deviation of the normal initialisation.
+    """
+
+    def __init__(self, embed_dims: int, init_std: float = 0.02) -> None:
+        super().__init__()
+        self.init_std = init_std
+        self.token = nn.Parameter(torch.zeros(1, 1, embed_dims))
+
+    def init_weights(self) -> None:
+        """Draw the token from N(0, ``init_std``)."""
+        nn.init.normal_(self.token, std=self.init_std)
+
+    @contextmanager
+    def masking(self, backbone: nn.Module,
+                mask: torch.Tensor) -> Iterator[None]:
+        """Mask the patches of every forward pass within the context.
+
+        Args:
+            backbone: A backbone whose ``patch_embed`` returns ``(patches,
+                grid)`` with patches of shape (B, N, D).
+            mask: Boolean, (B, h, w) with ``h * w = N``; true where masked.
+
+        Raises:
+            ValueError: If the mask does not fit the patch grid.
+        """
+
+        def replace(_module, _inputs, output):
+            patches, grid = output
+            if tuple(mask.shape) != (patches.shape[0], *grid):
+                raise ValueError(
+                    f'the mask has shape {tuple(mask.shape)}, the backbone '
+                    f'{(patches.shape[0], *grid)} patches: set '
+                    'MUSTMaskGenerator.input_size and model_patch_size to '
+                    "the view's and the backbone's")
+            masked = mask.flatten(1).unsqueeze(-1)
+            token = self.token.to(patches.dtype)
+            return torch.where(masked, token, patches), grid
+
+        handle = backbone.patch_embed.register_forward_hook(replace)
+        try:
+            yield
+        finally:
+            handle.remove()

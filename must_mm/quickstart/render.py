@@ -1,0 +1,176 @@
+"""Synthetic digits: what the tiny CLIP knows before it sees the target.
+
+Glyphs of the fonts that matplotlib ships are bent, thickened or thinned, and
+photographed by the target's camera: a 32x32 bitmap whose 4x4 blocks are
+averaged to 8x8 pixels and enlarged again. The camera is known beforehand; the
+target's images and labels take no part.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import torch
+import torch.nn.functional as F
+from matplotlib.ft2font import FT2Font
+from PIL import Image, ImageDraw, ImageFont
+
+from .target import CLASS_NAMES, LEVELS, upscale
+
+BITMAP = 32  # side of the camera's bitmap
+GLYPH = 96  # side of a cached glyph; its ink is INK pixels tall
+INK = 64
+CHUNK = 2048  # renderings worked on at once, bounds the memory
+
+CAMERA_SHARE = 0.75  # share of renderings that pass through 8x8 pixels
+MAX_ROTATION = 0.3  # radians
+MAX_SHEAR = 0.4
+MAX_SHIFT = 0.08  # of half the bitmap's side
+MAX_BEND = 0.12  # of half the bitmap's side
+HEIGHT = (0.8, 1.05)  # ink height over the bitmap's side
+ASPECT = (0.7, 1.3)  # stretch of the width
+INK_LEVEL = (0.15, 0.55)  # threshold after blurring: low is a thick stroke
+CONTRAST = (0.75, 1.0)
+MAX_NOISE = 0.06
+
+
+def digit_fonts() -> list[Path]:
+    """Fonts shipped with matplotlib that have plain digits, sorted.
+
+    Symbol fonts put other signs at the digits' codes, so the glyphs' names
+    decide rather than their codes.
+    """
+    folder = Path(matplotlib.get_data_path(), 'fonts', 'ttf')
+    fonts = []
+    for path in sorted(folder.glob('*.ttf')):
+        font = FT2Font(str(path))
+        codes = font.get_charmap()
+        names = [
+            font.get_glyph_name(codes[ord(digit)])
+            for digit in '0123456789'
+            if ord(digit) in codes
+        ]
+        if names == list(CLASS_NAMES):
+            fonts.append(path)
+    return fonts
+
+
+@lru_cache(maxsize=1)
+def glyph_bank() -> torch.Tensor:
+    """Every digit in every font, light on dark, all equally tall.
+
+    Returns:
+        Values in [0, 1], shape (fonts, 10, GLYPH, GLYPH).
+    """
+    bank = []
+    for path in digit_fonts():
+        font = ImageFont.truetype(str(path), 2 * INK)
+        for digit in '0123456789':
+            left, top, right, bottom = font.getbbox(digit)
+            ink = Image.new('L', (right - left, bottom - top))
+            ImageDraw.Draw(ink).text((-left, -top), digit, 255, font)
+            ink = ink.crop(ink.getbbox())
+            width = max(1, round(ink.width * INK / ink.height))
+            ink = ink.resize((width, INK), Image.Resampling.BICUBIC)
+            glyph = Image.new('L', (GLYPH, GLYPH))
+            glyph.paste(ink, ((GLYPH - width) // 2, (GLYPH - INK) // 2))
+            bank.append(np.asarray(glyph, dtype=np.float32) / 255)
+    stacked = torch.from_numpy(np.stack(bank))
+    return stacked.view(-1, len(CLASS_NAMES), GLYPH, GLYPH)
+
+
+def _uniform(
+    rng: np.random.Generator, low: float, high: float, *shape: int
+) -> torch.Tensor:
+    return torch.from_numpy(rng.uniform(low, high, shape).astype(np.float32))
+
+
+def _bitmaps(labels: np.ndarray, rng: np.random.Generator) -> torch.Tensor:
+    """Draw one bent, re-inked glyph a label: (N, 1, BITMAP, BITMAP)."""
+    count = len(labels)
+    bank = glyph_bank()
+    glyphs = bank[rng.integers(len(bank), size=count), labels][:, None]
+
+    # The sampling grid maps the bitmap back to the glyph, so sizes invert.
+    angle = _uniform(rng, -MAX_ROTATION, MAX_ROTATION, count)
+    shear = _uniform(rng, -MAX_SHEAR, MAX_SHEAR, count)
+    tall = INK / GLYPH / _uniform(rng, *HEIGHT, count)
+    wide = tall / _uniform(rng, *ASPECT, count)
+    cos, sin = angle.cos(), angle.sin()
+    affine = torch.stack(
+        [
+            torch.stack([wide * (cos + shear * sin),
+                         wide * (shear * cos - sin)], 1),
+            torch.stack([tall * sin, tall * cos], 1),
+        ],
+        dim=1,
+    )  # fmt: skip
+    shift = _uniform(rng, -MAX_SHIFT, MAX_SHIFT, count, 2, 1)
+    grid = F.affine_grid(
+        torch.cat([affine, shift], 2),
+        [count, 1, BITMAP, BITMAP],
+        align_corners=False,
+    )
+    # A coarse random field, enlarged smoothly, bends strokes as a hand does.
+    bend = _uniform(rng, -MAX_BEND, MAX_BEND, count, 2, 4, 4)
+    bend = F.interpolate(
+        bend, (BITMAP, BITMAP), mode='bicubic', align_corners=True
+    )
+    drawn = F.grid_sample(
+        glyphs, grid + bend.permute(0, 2, 3, 1), align_corners=False
+    )
+
+    # Blurring, then cutting at a level, thickens or thins the stroke.
+    kernel = torch.tensor([1.0, 4.0, 6.0, 4.0, 1.0]) / 16
+    drawn = F.conv2d(drawn, kernel.view(1, 1, 1, 5), padding=(0, 2))
+    drawn = F.conv2d(drawn, kernel.view(1, 1, 5, 1), padding=(2, 0))
+    level = _uniform(rng, *INK_LEVEL, count, 1, 1, 1)
+    return torch.sigmoid((drawn - level) * 20)
+
+
+def _photograph(
+    bitmaps: torch.Tensor, image_size: int, rng: np.random.Generator
+) -> np.ndarray:
+    """Turn bitmaps into grey images: (N, image_size, image_size), uint8."""
+    count = len(bitmaps)
+    coarse = F.avg_pool2d(bitmaps, BITMAP // 8)[:, 0].numpy()
+    through_camera = upscale(np.rint(coarse * LEVELS), image_size)
+    fine = F.interpolate(
+        bitmaps, (image_size, image_size), mode='bilinear', antialias=True
+    )[:, 0].numpy()
+    fine = np.rint(fine * 255)
+
+    is_coarse = rng.random((count, 1, 1)) < CAMERA_SHARE
+    grey = np.where(is_coarse, through_camera, fine).astype(np.float32)
+    grey *= rng.uniform(*CONTRAST, (count, 1, 1)).astype(np.float32)
+    noise = rng.standard_normal(grey.shape, dtype=np.float32)
+    spread = rng.uniform(0, MAX_NOISE, (count, 1, 1)).astype(np.float32)
+    grey += 255 * spread * noise
+    return np.clip(np.rint(grey), 0, 255).astype(np.uint8)
+
+
+def render_digits(
+    count: int, image_size: int, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Render random digits; the same arguments give the same images.
+
+    Args:
+        count: Number of renderings N.
+        image_size: Side of the images in pixels.
+        seed: Seed of every random choice.
+
+    Returns:
+        RGB images, uint8, shape (N, image_size, image_size, 3), and their
+        labels 0 to 9, int64, shape (N,).
+    """
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(len(CLASS_NAMES), size=count)
+    images = np.empty((count, image_size, image_size, 3), dtype=np.uint8)
+    for start in range(0, count, CHUNK):
+        part = slice(start, start + CHUNK)
+        grey = _photograph(_bitmaps(labels[part], rng), image_size, rng)
+        images[part] = grey[..., None]
+    return images, labels

@@ -1,0 +1,26 @@
+"""Compare this implementation with steps recorded from the published one."""
+import argparse
+import sys
+
+from must_mm.replay import replay
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('recording', help='a must_*.npz file')
+    parser.add_argument(
+        '--rtol', type=float, default=1e-4, help='largest relative error')
+    args = parser.parse_args()
+    worst = 0.0
+    for rank, rows in enumerate(replay(args.recording)):
+        for row in rows:
+            verdict = 'ok' if row.error <= args.rtol else 'FAILED'
+            print(f'rank {rank}  {row.name:32} {row.error:8.1e}  {verdict}')
+            worst = max(worst, row.error)
+    print(f'{args.recording}: largest relative error {worst:.1e}, '
+          f'tolerance {args.rtol:.0e}')
+    return int(not worst <= args.rtol)
+
+
+if __name__ == '__main__':
+    sys.exit(main())
