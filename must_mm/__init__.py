@@ -1,19 +1,50 @@
 """MUST on MMPretrain: better zero-shot classifiers from unlabeled images.
 
-Importing the package registers its parts in ``mmpretrain.registry``.
+Importing the package registers its parts in ``mmpretrain.registry`` and makes
+MMEngine load checkpoints as plain data.
 """
 
-from . import checkpoint  # noqa: F401, loading is safe from here on
+from mmengine.config.utils import MODULE2PACKAGE
+
+from . import checkpoint, replay
 from .classifier import CLIPProjection, PseudoLabelHead
-from .guards import FairnessRestartHook, FiniteLossHook
+from .guards import DataCheckHook, FairnessRestartHook, FiniteLossHook
 from .losses import FairnessLoss, GlobalLocalAlignmentLoss
 from .masking import MaskToken, MUSTMaskGenerator
 from .must import MUST
 from .preprocessor import TwoViewDataPreprocessor
-from .replay import RecordedViews
 from .seeding import EpochSampler, SeedSample
 from .start import OpenCLIPStart
-from .teacher import (EMATeacherHook, TeacherStudentTestLoop,
-                      TeacherStudentValLoop)
+from .teacher import (
+    EMATeacherHook,
+    TeacherStudentTestLoop,
+    TeacherStudentValLoop,
+    ValidateStartHook,
+)
 
 __version__ = '0.1.0'
+__all__ = [
+    'MUST',
+    'CLIPProjection',
+    'DataCheckHook',
+    'EMATeacherHook',
+    'EpochSampler',
+    'FairnessLoss',
+    'FairnessRestartHook',
+    'FiniteLossHook',
+    'GlobalLocalAlignmentLoss',
+    'MUSTMaskGenerator',
+    'MaskToken',
+    'OpenCLIPStart',
+    'PseudoLabelHead',
+    'SeedSample',
+    'TeacherStudentTestLoop',
+    'TeacherStudentValLoop',
+    'TwoViewDataPreprocessor',
+    'ValidateStartHook',
+    'checkpoint',
+    'replay',
+]
+
+# Lets other projects inherit from 'must_mm::must/NAME.py'.
+MODULE2PACKAGE['must_mm'] = 'must_mm'

@@ -6,13 +6,13 @@ that list, and makes every loader of MMEngine (``load_from``, ``resume``,
 ``tools/test.py``, URLs) load that way, on every engine: one engine falls back
 to running code by itself, another keeps PyTorch's own default.
 """
+
 import functools
 import os
 import pickle
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Union
 
 import numpy as np
 import torch
@@ -20,17 +20,38 @@ from mmengine.logging import HistoryBuffer
 from mmengine.runner import CheckpointLoader
 
 _NUMPY = getattr(np, '_core', None) or np.core
-torch.serialization.add_safe_globals([
-    HistoryBuffer, np.ndarray, np.dtype, _NUMPY.multiarray._reconstruct,
-    _NUMPY.multiarray.scalar,
-    *{type(np.dtype(kind))
-      for kind in ('f8', 'f4', 'i8', 'i4', 'u1', '?', 'U')}
-])
 _FORCE = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD'
 
 
+def _history_method(owner: type, name: str) -> Callable:
+    """Stand in for ``getattr``, which would open every door.
+
+    MMEngine's :class:`HistoryBuffer` pickles its statistics methods as
+    ``getattr(HistoryBuffer, 'mean')`` and the like; nothing else may ask.
+    """
+    if owner is HistoryBuffer and name in ('min', 'max', 'current', 'mean'):
+        return getattr(owner, name)
+    raise pickle.UnpicklingError(f'getattr({owner!r}, {name!r}) refused')
+
+
+torch.serialization.add_safe_globals(
+    [
+        (_history_method, 'builtins.getattr'),
+        HistoryBuffer,
+        np.ndarray,
+        np.dtype,
+        _NUMPY.multiarray._reconstruct,
+        _NUMPY.multiarray.scalar,
+        *{
+            type(np.dtype(kind))
+            for kind in ('f8', 'f4', 'i8', 'i4', 'u1', '?', 'U')
+        },
+    ]
+)
+
+
 @contextmanager
-def plain_data_only(path: Union[str, Path]) -> Iterator[None]:
+def plain_data_only(path: str | Path) -> Iterator[None]:
     """Force ``weights_only`` on every ``torch.load`` within the context.
 
     Args:
@@ -46,14 +67,20 @@ def plain_data_only(path: Union[str, Path]) -> Iterator[None]:
     except (FileNotFoundError, MemoryError):
         raise
     except pickle.UnpicklingError as error:
+        # PyTorch's own text advises to switch the protection off
+        reason = str(error).split('WeightsUnpickler error:')[-1]
         raise ValueError(
             f'{path} is no checkpoint of plain data: it is damaged, or it '
             'holds Python objects, which could run code and are not loaded. '
             'If you trust the file, save its tensors alone with '
-            f'torch.save(model.state_dict(), ...). ({error})') from error
+            "torch.save(model.state_dict(), ...). PyTorch's reason: "
+            + reason.split('Please use')[0].strip()
+        ) from error
     except Exception as error:  # damaged bytes make parsers raise anything
-        raise ValueError(f'{path} could not be read, it may be damaged: '
-                         f'{type(error).__name__}: {error}') from error
+        raise ValueError(
+            f'{path} could not be read, it may be damaged: '
+            f'{type(error).__name__}: {error}'
+        ) from error
     finally:
         if before is None:
             del os.environ[_FORCE]
@@ -61,7 +88,7 @@ def plain_data_only(path: Union[str, Path]) -> Iterator[None]:
             os.environ[_FORCE] = before
 
 
-def load_tensors(path: Union[str, Path]) -> dict:
+def load_tensors(path: str | Path) -> dict:
     """Load a checkpoint to the CPU without running code it may contain.
 
     Args:
@@ -77,11 +104,12 @@ def load_tensors(path: Union[str, Path]) -> dict:
     with plain_data_only(path):
         if path.suffix == '.safetensors':
             from safetensors.torch import load_file
+
             return load_file(path)
         return torch.load(path, map_location='cpu', weights_only=True)
 
 
-def save_tensors(content: dict, path: Union[str, Path]) -> None:
+def save_tensors(content: dict, path: str | Path) -> None:
     """Write a checkpoint under a temporary name, then rename it.
 
     A reader sees the old file or the whole new one, never a part.
@@ -108,4 +136,5 @@ def _as_plain_data(loader: Callable) -> Callable:
 
 for _prefix, _loader in list(CheckpointLoader._schemes.items()):
     CheckpointLoader.register_scheme(
-        _prefix, _as_plain_data(_loader), force=True)
+        _prefix, _as_plain_data(_loader), force=True
+    )

@@ -1,12 +1,11 @@
 """The zero-shot classifier as MMPretrain neck and head."""
+
 import math
-from typing import Dict, List, Optional, Tuple
 
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
 from mmengine.model import BaseModule
-
 from mmpretrain.models.heads import ClsHead
 from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
@@ -27,21 +26,20 @@ class CLIPProjection(BaseModule):
         eps: Epsilon of the LayerNorm; CLIP's is 1e-5.
     """
 
-    def __init__(self,
-                 in_channels: int,
-                 out_channels: int,
-                 eps: float = 1e-5) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, eps: float = 1e-5
+    ) -> None:
         super().__init__()
         self.ln_post = nn.LayerNorm(in_channels, eps=eps)
         self.proj = nn.Parameter(
-            torch.randn(in_channels, out_channels) / math.sqrt(in_channels))
+            torch.randn(in_channels, out_channels) / math.sqrt(in_channels)
+        )
 
     def project(self, x: torch.Tensor) -> torch.Tensor:
         """Map (..., D) to unit vectors of shape (..., E)."""
         return F.normalize(x @ self.proj, dim=-1)
 
-    def forward(self,
-                feats: Tuple[torch.Tensor, ...]) -> Tuple[torch.Tensor]:
+    def forward(self, feats: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor]:
         """Return the global feature ``g`` of the last stage.
 
         Args:
@@ -50,7 +48,7 @@ class CLIPProjection(BaseModule):
         Returns:
             One tensor, (B, E), of unit length.
         """
-        return (self.project(self.ln_post(feats[-1][:, 0])), )
+        return (self.project(self.ln_post(feats[-1][:, 0])),)
 
 
 @MODELS.register_module()
@@ -77,42 +75,53 @@ class PseudoLabelHead(ClsHead):
             two classes.
     """
 
-    def __init__(self,
-                 num_classes: int,
-                 in_channels: int,
-                 threshold: float = 0.7,
-                 fairness: Optional[dict] = dict(type='FairnessLoss'),
-                 logit_scale: float = 100.0,
-                 topk: Tuple[int, ...] = (1, ),
-                 init_cfg: Optional[dict] = None) -> None:
+    def __init__(
+        self,
+        num_classes: int,
+        in_channels: int,
+        threshold: float = 0.7,
+        fairness: dict | None = None,
+        logit_scale: float = 100.0,
+        topk: tuple[int, ...] = (1,),
+        init_cfg: dict | None = None,
+    ) -> None:
+        if fairness is None:
+            fairness = dict(type='FairnessLoss')
         super().__init__(topk=topk, init_cfg=init_cfg)
         if not 0 < threshold < 1:
             raise ValueError(
-                f'model.head.threshold must lie in (0, 1), got {threshold}')
+                f'model.head.threshold must lie in (0, 1), got {threshold}'
+            )
         if num_classes < 2:
-            raise ValueError('model.head.num_classes must be at least 2, got '
-                             f'{num_classes}')
+            raise ValueError(
+                f'model.head.num_classes must be at least 2, got {num_classes}'
+            )
         self.num_classes = num_classes
         self.threshold = threshold
         self.classifier = nn.Parameter(torch.zeros(in_channels, num_classes))
         self.register_buffer('logit_scale', torch.tensor(float(logit_scale)))
         self.fairness_loss = fairness and MODELS.build(
-            dict(fairness, num_classes=num_classes))
+            dict(fairness, num_classes=num_classes)
+        )
 
     def init_weights(self) -> None:
         """Start from random unit columns; text embeddings replace them."""
         super().init_weights()
         with torch.no_grad():
             self.classifier.copy_(
-                F.normalize(torch.randn_like(self.classifier), dim=0))
+                F.normalize(torch.randn_like(self.classifier), dim=0)
+            )
 
-    def forward(self, feats: Tuple[torch.Tensor, ...]) -> torch.Tensor:
+    def forward(self, feats: tuple[torch.Tensor, ...]) -> torch.Tensor:
         """Return logits (B, K) of the global feature (B, E)."""
         return self.logit_scale * self.pre_logits(feats) @ self.classifier
 
-    def loss(self, feats: Tuple[torch.Tensor, ...],
-             data_samples: List[DataSample],
-             teacher_probs: torch.Tensor) -> Dict[str, torch.Tensor]:
+    def loss(
+        self,
+        feats: tuple[torch.Tensor, ...],
+        data_samples: list[DataSample],
+        teacher_probs: torch.Tensor,
+    ) -> dict[str, torch.Tensor]:
         """Compute ``L_st`` and ``L_fair``.
 
         Labels, where the samples have them, are only logged: they reach no
@@ -130,7 +139,8 @@ class PseudoLabelHead(ClsHead):
         """
         logits = self(feats)
         losses = dict(
-            loss_st=self_training_loss(logits, teacher_probs, self.threshold))
+            loss_st=self_training_loss(logits, teacher_probs, self.threshold)
+        )
         if self.fairness_loss is not None:
             losses['loss_fair'] = self.fairness_loss(logits)
         confidence, pseudo_label = teacher_probs.max(dim=1)
@@ -140,5 +150,6 @@ class PseudoLabelHead(ClsHead):
             label = torch.cat([sample.gt_label for sample in data_samples])
             correct = (pseudo_label == label.to(pseudo_label.device)).float()
             losses['pseudo_label_acc'] = (
-                (correct * confident).sum() / confident.sum().clamp(min=1))
+                correct * confident
+            ).sum() / confident.sum().clamp(min=1)
         return losses

@@ -1,7 +1,15 @@
-"""Where the configs lie: in the repository, or in the installed package."""
+"""Where configs and tools lie: in the repository or in the package."""
+
 from pathlib import Path
 
 _PACKAGE = Path(__file__).resolve().parent
+
+
+def _find(folder: str, name: str) -> Path:
+    for root in (_PACKAGE / '.mim', _PACKAGE.parent):
+        if (root / folder / name).is_file():
+            return root / folder / name
+    raise FileNotFoundError(f'must_mm has no {folder}/{name}')
 
 
 def config_path(name: str) -> Path:
@@ -14,7 +22,13 @@ def config_path(name: str) -> Path:
     Raises:
         FileNotFoundError: If there is no such config.
     """
-    for root in (_PACKAGE / '.mim' / 'configs', _PACKAGE.parent / 'configs'):
-        if (root / name).is_file():
-            return root / name
-    raise FileNotFoundError(f'must_mm has no config {name}')
+    return _find('configs', name)
+
+
+def tool_path(name: str) -> Path:
+    """Find a tool of this project, for instance ``train.py``.
+
+    Raises:
+        FileNotFoundError: If there is no such tool.
+    """
+    return _find('tools', name)

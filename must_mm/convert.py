@@ -4,7 +4,8 @@ One table of names, read in both directions. CLIP keeps its embeddings
 without a batch dimension; they are reshaped, everything else is carried over
 as it is, and every parameter has to be accounted for.
 """
-from typing import Dict, Mapping
+
+from collections.abc import Mapping
 
 import torch
 
@@ -34,7 +35,7 @@ _MUST = {
 }
 
 
-def name_table(num_layers: int, with_must: bool = False) -> Dict[str, str]:
+def name_table(num_layers: int, with_must: bool = False) -> dict[str, str]:
     """Map the names in CLIP's vision tower to ours.
 
     Args:
@@ -46,16 +47,19 @@ def name_table(num_layers: int, with_must: bool = False) -> Dict[str, str]:
     for index in range(num_layers):
         for clip, ours in _BLOCK.items():
             prefixes[f'transformer.resblocks.{index}.{clip}'] = (
-                f'backbone.layers.{index}.{ours}')
+                f'backbone.layers.{index}.{ours}'
+            )
     table = {
         clip + kind: ours + kind
-        for clip, ours in prefixes.items() for kind in ('weight', 'bias')
+        for clip, ours in prefixes.items()
+        for kind in ('weight', 'bias')
     }
     return {**_SINGLE, **table, **(_MUST if with_must else {})}
 
 
-def from_clip(tower: Mapping[str, torch.Tensor],
-              with_must: bool = False) -> Dict[str, torch.Tensor]:
+def from_clip(
+    tower: Mapping[str, torch.Tensor], with_must: bool = False
+) -> dict[str, torch.Tensor]:
     """Convert the state dict of a plain CLIP vision transformer.
 
     Args:
@@ -71,16 +75,18 @@ def from_clip(tower: Mapping[str, torch.Tensor],
     """
     blocks = {
         name.split('.')[2]
-        for name in tower if name.startswith('transformer.resblocks.')
+        for name in tower
+        if name.startswith('transformer.resblocks.')
     }
     table = name_table(len(blocks), with_must)
     missing, unknown = set(table) - set(tower), set(tower) - set(table)
     if missing or unknown:
         raise ValueError(
             'this is no plain CLIP vision transformer with class token, '
-            'pre-norm and projection' +
-            (f'; missing: {sorted(missing)}' if missing else '') +
-            (f'; unknown: {sorted(unknown)}' if unknown else ''))
+            'pre-norm and projection'
+            + (f'; missing: {sorted(missing)}' if missing else '')
+            + (f'; unknown: {sorted(unknown)}' if unknown else '')
+        )
     converted = {}
     for clip, ours in table.items():
         value = tower[clip].detach().float()

@@ -1,12 +1,42 @@
 """Hooks that keep a run sound."""
-from typing import Optional
 
 import torch
 from mmengine.hooks import Hook
-
 from mmpretrain.registry import HOOKS
 
 from .teacher import unwrap
+
+
+@HOOKS.register_module()
+class DataCheckHook(Hook):
+    """Refuses data that cannot train or cannot be evaluated, early."""
+
+    def before_train(self, runner) -> None:
+        """Check the data loaders against each other and the model.
+
+        Raises:
+            ValueError: If an epoch would have no iteration, or the validation
+                set has other classes than the model.
+        """
+        loader = runner.train_dataloader
+        if len(loader) == 0:
+            raise ValueError(
+                f'train_dataloader: the data set has {len(loader.dataset)} '
+                f'images, not enough for one batch of {loader.batch_size} per '
+                'process. Check dataset.data_root and data_prefix, or lower '
+                'batch_size'
+            )
+        num_classes = unwrap(runner.model).head.num_classes
+        if runner.val_loop is None:
+            return
+        metainfo = getattr(runner.val_dataloader.dataset, 'metainfo', {})
+        classes = metainfo.get('classes')
+        if classes is not None and len(classes) != num_classes:
+            raise ValueError(
+                f'val_dataloader.dataset has {len(classes)} classes, '
+                f'model.head.num_classes is {num_classes}: make them equal, '
+                'and the order that of model.start.classes'
+            )
 
 
 @HOOKS.register_module()
@@ -17,8 +47,9 @@ class FairnessRestartHook(Hook):
     iteration-based loops alike (Sec. 3.1).
     """
 
-    def before_train_iter(self, runner, batch_idx: int,
-                          data_batch=None) -> None:
+    def before_train_iter(
+        self, runner, batch_idx: int, data_batch=None
+    ) -> None:
         """Restart where a pass begins."""
         if runner.iter % len(runner.train_dataloader) == 0:
             fairness = unwrap(runner.model).head.fairness_loss
@@ -35,11 +66,13 @@ class FiniteLossHook(Hook):
 
     priority = 'HIGH'
 
-    def after_train_iter(self,
-                         runner,
-                         batch_idx: int,
-                         data_batch=None,
-                         outputs: Optional[dict] = None) -> None:
+    def after_train_iter(
+        self,
+        runner,
+        batch_idx: int,
+        data_batch=None,
+        outputs: dict | None = None,
+    ) -> None:
         """Check this iteration's terms.
 
         Raises:
@@ -47,18 +80,24 @@ class FiniteLossHook(Hook):
                 checkpoint to resume from.
         """
         terms = {
-            name: float(value)
-            for name, value in (outputs or {}).items() if 'loss' in name
+            name: float(torch.as_tensor(value).detach())
+            for name, value in (outputs or {}).items()
+            if 'loss' in name
         }
         if torch.isfinite(torch.tensor(list(terms.values()))).all():
             return
         checkpoint = runner.message_hub.get_info('last_ckpt', None)
-        values = ', '.join(f'{name}={value:g}'
-                           for name, value in terms.items())
+        values = ', '.join(
+            f'{name}={value:g}' for name, value in terms.items()
+        )
         raise FloatingPointError(
             f'the loss of iteration {runner.iter + 1} is not finite '
-            f'({values}). ' +
-            (f'Resume from {checkpoint} with --resume'
-             if checkpoint else 'No checkpoint was written yet') +
-            '; a lower optim_wrapper.optimizer.lr or '
-            "optim_wrapper.clip_grad=dict(max_norm=1.0) usually helps")
+            f'({values}). '
+            + (
+                f'Resume from {checkpoint} with --resume'
+                if checkpoint
+                else 'No checkpoint was written yet'
+            )
+            + '; a lower optim_wrapper.optimizer.lr or '
+            'optim_wrapper.clip_grad=dict(max_norm=1.0) usually helps'
+        )

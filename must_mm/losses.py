@@ -4,20 +4,20 @@ The maths are pure functions of tensors; the registered classes below them add
 a weight and, for fairness, the running average. Section and equation numbers
 refer to MUST (arXiv 2206.02967).
 """
+
 import math
-from typing import Optional
 
 import torch
 import torch.distributed as dist
 import torch.nn as nn
 import torch.nn.functional as F
+from mmpretrain.registry import MODELS
 from torch.distributed.nn.functional import all_gather
 
-from mmpretrain.registry import MODELS
 
-
-def self_training_loss(logits: torch.Tensor, teacher_probs: torch.Tensor,
-                       threshold: float) -> torch.Tensor:
+def self_training_loss(
+    logits: torch.Tensor, teacher_probs: torch.Tensor, threshold: float
+) -> torch.Tensor:
     """Cross-entropy on the confident pseudo-labels (Sec. 3.1, ``L_st``).
 
     A sample is confident where ``max q > threshold``, strictly. Without any
@@ -71,8 +71,9 @@ def fairness_loss(log_mean_prob: torch.Tensor) -> torch.Tensor:
     return -log_mean_prob.mean()
 
 
-def alignment_loss(local_feats: torch.Tensor,
-                   global_feats: torch.Tensor) -> torch.Tensor:
+def alignment_loss(
+    local_feats: torch.Tensor, global_feats: torch.Tensor
+) -> torch.Tensor:
     """Mean squared distance of local to global features (Sec. 3.3).
 
     Args:
@@ -110,15 +111,18 @@ class FairnessLoss(nn.Module):
 
     MANY_CLASSES = 512
 
-    def __init__(self,
-                 num_classes: int,
-                 momentum: float = 0.5,
-                 moving_average: Optional[bool] = None,
-                 loss_weight: float = 1.0) -> None:
+    def __init__(
+        self,
+        num_classes: int,
+        momentum: float = 0.5,
+        moving_average: bool | None = None,
+        loss_weight: float = 1.0,
+    ) -> None:
         super().__init__()
         if not 0 < momentum < 1:
-            raise ValueError('head.fairness.momentum must lie in (0, 1), got '
-                             f'{momentum}')
+            raise ValueError(
+                f'head.fairness.momentum must lie in (0, 1), got {momentum}'
+            )
         if moving_average is None:
             moving_average = num_classes >= self.MANY_CLASSES
         self.momentum = momentum
@@ -126,8 +130,9 @@ class FairnessLoss(nn.Module):
         self.loss_weight = loss_weight
         if moving_average:
             # -inf, a probability of 0, marks an average without any past.
-            self.register_buffer('log_average',
-                                 torch.full((num_classes, ), -torch.inf))
+            self.register_buffer(
+                'log_average', torch.full((num_classes,), -torch.inf)
+            )
 
     def restart(self) -> None:
         """Forget the running average: a new pass over the data begins."""
@@ -148,11 +153,13 @@ class FairnessLoss(nn.Module):
             return self.loss_weight * fairness_loss(log_mean)
         log_past = self.log_average + math.log(self.momentum)
         log_now = log_mean + math.log(1 - self.momentum)
-        log_mean = torch.where(self.log_average.isinf(), log_mean,
-                               torch.logaddexp(log_past, log_now))
+        log_mean = torch.where(
+            self.log_average.isinf(),
+            log_mean,
+            torch.logaddexp(log_past, log_now),
+        )
         self.log_average.copy_(log_mean.detach())
-        return (self.loss_weight * fairness_loss(log_mean) /
-                (1 - self.momentum))
+        return self.loss_weight * fairness_loss(log_mean) / (1 - self.momentum)
 
 
 @MODELS.register_module()
@@ -167,7 +174,8 @@ class GlobalLocalAlignmentLoss(nn.Module):
         super().__init__()
         self.loss_weight = loss_weight
 
-    def forward(self, local_feats: torch.Tensor,
-                global_feats: torch.Tensor) -> torch.Tensor:
+    def forward(
+        self, local_feats: torch.Tensor, global_feats: torch.Tensor
+    ) -> torch.Tensor:
         """Return ``w_align * L_align`` of (M, E) local and global features."""
         return self.loss_weight * alignment_loss(local_feats, global_feats)

@@ -1,11 +1,11 @@
 """Block masks on the strong view, and the token that stands in their place."""
+
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Iterator
 
 import torch
 import torch.nn as nn
 from mmengine.model import BaseModule
-
 from mmpretrain.datasets import SimMIMMaskGenerator
 from mmpretrain.registry import MODELS, TRANSFORMS
 
@@ -28,27 +28,41 @@ class MUSTMaskGenerator(SimMIMMaskGenerator):
         ValueError: If the sizes do not divide or the ratio is out of range.
     """
 
-    def __init__(self, input_size: int, mask_patch_size: int,
-                 model_patch_size: int, mask_ratio: float) -> None:
-        for name, size in (('input_size', input_size),
-                           ('mask_patch_size', mask_patch_size),
-                           ('model_patch_size', model_patch_size)):
+    def __init__(
+        self,
+        input_size: int,
+        mask_patch_size: int,
+        model_patch_size: int,
+        mask_ratio: float,
+    ) -> None:
+        for name, size in (
+            ('input_size', input_size),
+            ('mask_patch_size', mask_patch_size),
+            ('model_patch_size', model_patch_size),
+        ):
             if not isinstance(size, int) or size < 1:
-                raise ValueError(f'MUSTMaskGenerator.{name} must be a '
-                                 f'positive integer, got {size!r}')
+                raise ValueError(
+                    f'MUSTMaskGenerator.{name} must be a '
+                    f'positive integer, got {size!r}'
+                )
         if input_size % mask_patch_size:
             raise ValueError(
                 f'MUSTMaskGenerator.input_size ({input_size}) must be a '
-                f'multiple of mask_patch_size ({mask_patch_size})')
+                f'multiple of mask_patch_size ({mask_patch_size})'
+            )
         if mask_patch_size % model_patch_size:
             raise ValueError(
                 f'MUSTMaskGenerator.mask_patch_size ({mask_patch_size}) must '
-                f'be a multiple of model_patch_size ({model_patch_size})')
+                f'be a multiple of model_patch_size ({model_patch_size})'
+            )
         if not 0 < mask_ratio < 1:
-            raise ValueError('MUSTMaskGenerator.mask_ratio must lie in '
-                             f'(0, 1), got {mask_ratio}')
-        super().__init__(input_size, mask_patch_size, model_patch_size,
-                         mask_ratio)
+            raise ValueError(
+                'MUSTMaskGenerator.mask_ratio must lie in '
+                f'(0, 1), got {mask_ratio}'
+            )
+        super().__init__(
+            input_size, mask_patch_size, model_patch_size, mask_ratio
+        )
 
 
 @MODELS.register_module()
@@ -74,8 +88,9 @@ class MaskToken(BaseModule):
         nn.init.normal_(self.token, std=self.init_std)
 
     @contextmanager
-    def masking(self, backbone: nn.Module,
-                mask: torch.Tensor) -> Iterator[None]:
+    def masking(
+        self, backbone: nn.Module, mask: torch.Tensor
+    ) -> Iterator[None]:
         """Mask the patches of every forward pass within the context.
 
         Args:
@@ -94,7 +109,8 @@ class MaskToken(BaseModule):
                     f'the mask has shape {tuple(mask.shape)}, the backbone '
                     f'{(patches.shape[0], *grid)} patches: set '
                     'MUSTMaskGenerator.input_size and model_patch_size to '
-                    "the view's and the backbone's")
+                    "the view's and the backbone's"
+                )
             masked = mask.flatten(1).unsqueeze(-1)
             token = self.token.to(patches.dtype)
             return torch.where(masked, token, patches), grid

@@ -1,11 +1,11 @@
 """MUST: masked unsupervised self-training (arXiv 2206.02967)."""
+
 import copy
+from collections.abc import Iterator
 from itertools import chain
-from typing import Dict, Iterator, List, Optional, Tuple
 
 import torch
 import torch.nn as nn
-
 from mmpretrain.models import ImageClassifier
 from mmpretrain.registry import MODELS, TASK_UTILS
 from mmpretrain.structures import DataSample
@@ -48,17 +48,19 @@ class MUST(ImageClassifier):
             only one of ``decoder`` and ``mim_head`` is given.
     """
 
-    def __init__(self,
-                 backbone: dict,
-                 neck: dict,
-                 head: dict,
-                 decoder: Optional[dict] = None,
-                 mim_head: Optional[dict] = None,
-                 align_loss: Optional[dict] = None,
-                 start: Optional[dict] = None,
-                 predict_with: str = STUDENT,
-                 data_preprocessor: Optional[dict] = None,
-                 init_cfg: Optional[dict] = None) -> None:
+    def __init__(
+        self,
+        backbone: dict,
+        neck: dict,
+        head: dict,
+        decoder: dict | None = None,
+        mim_head: dict | None = None,
+        align_loss: dict | None = None,
+        start: dict | None = None,
+        predict_with: str = STUDENT,
+        data_preprocessor: dict | None = None,
+        init_cfg: dict | None = None,
+    ) -> None:
         data_preprocessor = dict(data_preprocessor or {})
         data_preprocessor.setdefault('type', 'TwoViewDataPreprocessor')
         super().__init__(
@@ -66,10 +68,13 @@ class MUST(ImageClassifier):
             neck=neck,
             head=head,
             data_preprocessor=data_preprocessor,
-            init_cfg=init_cfg)
+            init_cfg=init_cfg,
+        )
         if (decoder is None) != (mim_head is None):
-            raise ValueError('model.decoder and model.mim_head belong '
-                             'together: give both or neither')
+            raise ValueError(
+                'model.decoder and model.mim_head belong '
+                'together: give both or neither'
+            )
         self.predict_with = predict_with
         self.start = start and TASK_UTILS.build(start)
         self.teacher = self.build_teacher()
@@ -80,7 +85,7 @@ class MUST(ImageClassifier):
             width = self.backbone.embed_dims
             self.mask_token = MaskToken(width)
             self.ln_patch = nn.LayerNorm(width, eps=1e-5)
-        self._register_load_state_dict_pre_hook(self._teacher_from_student)
+        self._register_load_state_dict_pre_hook(self._before_load)
 
     @property
     def with_masking(self) -> bool:
@@ -95,8 +100,10 @@ class MUST(ImageClassifier):
     @predict_with.setter
     def predict_with(self, who: str) -> None:
         if who not in (STUDENT, TEACHER):
-            raise ValueError(f"model.predict_with must be '{STUDENT}' or "
-                             f"'{TEACHER}', got {who!r}")
+            raise ValueError(
+                f"model.predict_with must be '{STUDENT}' or "
+                f"'{TEACHER}', got {who!r}"
+            )
         self._predict_with = who
 
     # ------------------------------------------------------------ weights
@@ -120,15 +127,18 @@ class MUST(ImageClassifier):
         }
         parts['head'].fairness_loss = None  # its running average is no weight
         teacher = ImageClassifier(
-            data_preprocessor=self.data_preprocessor, **parts)
+            data_preprocessor=self.data_preprocessor, **parts
+        )
         return teacher.requires_grad_(False).eval()
 
     def teacher_and_student(
-            self) -> Iterator[Tuple[torch.Tensor, torch.Tensor]]:
+        self,
+    ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Yield each parameter and buffer of the teacher with its source."""
         student = dict(chain(self.named_parameters(), self.named_buffers()))
-        for name, averaged in chain(self.teacher.named_parameters(),
-                                    self.teacher.named_buffers()):
+        for name, averaged in chain(
+            self.teacher.named_parameters(), self.teacher.named_buffers()
+        ):
             yield averaged, student[name]
 
     @torch.no_grad()
@@ -137,15 +147,55 @@ class MUST(ImageClassifier):
         for averaged, source in self.teacher_and_student():
             averaged.copy_(source)
 
-    def _teacher_from_student(self, state_dict: dict, prefix: str,
-                              *_args) -> None:
-        """Let a checkpoint of a plain classifier fill the teacher too."""
-        if any(key.startswith(f'{prefix}teacher.') for key in state_dict):
-            return
-        for name in self.teacher.state_dict():
-            if prefix + name in state_dict:
-                state_dict[f'{prefix}teacher.{name}'] = state_dict[prefix +
-                                                                   name]
+    def _before_load(self, state_dict: dict, prefix: str, *_args) -> None:
+        """Refuse other architectures; let a plain classifier fill both.
+
+        MMEngine would load what fits, log the rest and train on noise.
+
+        Raises:
+            ValueError: If backbone, neck and head do not match.
+        """
+        own = {
+            prefix + name: param
+            for name, param in self.named_parameters()
+            if name.split('.')[0] in CLASSIFIER_PARTS
+        }
+        differences = [
+            f'{name} is missing' for name in own if name not in state_dict
+        ]
+        differences += [
+            f'{name} is {tuple(state_dict[name].shape)}, here '
+            f'{tuple(param.shape)}'
+            for name, param in own.items()
+            # position embeddings are resized to the grid by the backbone
+            if name in state_dict
+            and not name.endswith('pos_embed')
+            and state_dict[name].shape != param.shape
+        ]
+        buffers = {prefix + name for name, _ in self.named_buffers()}
+        differences += [
+            f'{name} is not in the model'
+            for name in state_dict
+            if name[len(prefix) :].split('.')[0] in CLASSIFIER_PARTS
+            and name not in own
+            and name not in buffers
+        ]
+        if differences:
+            shown = '; '.join(differences[:5])
+            raise ValueError(
+                f'these weights are of another architecture ({shown}'
+                f'{"; ..." if len(differences) > 5 else ""}). Make '
+                'model.backbone, model.neck and model.head those of the '
+                'checkpoint, or give another checkpoint'
+            )
+        if not any(
+            name.startswith(f'{prefix}teacher.') for name in state_dict
+        ):
+            for name in self.teacher.state_dict():
+                if prefix + name in state_dict:
+                    state_dict[f'{prefix}teacher.{name}'] = state_dict[
+                        prefix + name
+                    ]
 
     def train(self, mode: bool = True) -> 'MUST':
         """Set the student's mode; the teacher always stays in eval mode."""
@@ -153,7 +203,7 @@ class MUST(ImageClassifier):
         self.teacher.eval()
         return self
 
-    def get_layer_depth(self, param_name: str) -> Tuple[int, int]:
+    def get_layer_depth(self, param_name: str) -> tuple[int, int]:
         """Depth for layer decay, with the stem of CLIP at depth 0.
 
         MMPretrain's backbone puts the pre-norm at the last depth, and does
@@ -165,10 +215,12 @@ class MUST(ImageClassifier):
 
     # --------------------------------------------------------- prediction
 
-    def forward(self,
-                inputs: torch.Tensor,
-                data_samples: Optional[List[DataSample]] = None,
-                mode: str = 'tensor'):
+    def forward(
+        self,
+        inputs: torch.Tensor,
+        data_samples: list[DataSample] | None = None,
+        mode: str = 'tensor',
+    ):
         """Run in mode 'loss', 'predict' or 'tensor', as any classifier."""
         if mode != 'loss' and self.predict_with == TEACHER:
             return self.teacher(inputs, data_samples, mode)
@@ -182,8 +234,9 @@ class MUST(ImageClassifier):
 
     # --------------------------------------------------------------- loss
 
-    def loss(self, inputs: List[torch.Tensor],
-             data_samples: List[DataSample]) -> Dict[str, torch.Tensor]:
+    def loss(
+        self, inputs: list[torch.Tensor], data_samples: list[DataSample]
+    ) -> dict[str, torch.Tensor]:
         """One step of MUST: ``L = L_st + L_fair + L_mim + L_align``.
 
         Args:
@@ -197,22 +250,25 @@ class MUST(ImageClassifier):
         teacher_probs = self.teacher_probs(weak)
         if not self.with_masking:
             return self.head.loss(
-                self.neck(self.backbone(strong)), data_samples, teacher_probs)
+                self.neck(self.backbone(strong)), data_samples, teacher_probs
+            )
 
         mask = self.stack_masks(data_samples).to(strong.device)
         with self.mask_token.masking(self.backbone, mask):
             feats = self.backbone(strong)
         global_feats = self.neck(feats)
         losses = self.head.loss(global_feats, data_samples, teacher_probs)
-        patches = self.ln_patch(feats[-1][:, self.backbone.num_extra_tokens:])
+        patches = self.patch_features(feats)
         if self.decoder is not None:
-            losses['loss_mim'] = self.reconstruction_loss(
-                patches, strong, mask)
+            losses['loss_mim'] = self.mim_head.loss(
+                self.reconstruct(patches, mask), strong, mask
+            )
         if self.align_loss is not None:
             image_of_patch, _ = mask.flatten(1).nonzero(as_tuple=True)
             losses['loss_align'] = self.align_loss(
                 self.neck.project(patches[mask.flatten(1)]),
-                global_feats[-1][image_of_patch])
+                global_feats[-1][image_of_patch],
+            )
         return losses
 
     @torch.no_grad()
@@ -220,20 +276,24 @@ class MUST(ImageClassifier):
         """``q = softmax(teacher(w))``, (B, K), of the weak view (Sec. 3.1)."""
         return self.teacher(weak).float().softmax(dim=1)
 
-    def reconstruction_loss(self, patches: torch.Tensor, image: torch.Tensor,
-                            mask: torch.Tensor) -> torch.Tensor:
-        """``L_mim``: L1 distance on the masked pixels (Sec. 3.2).
+    def patch_features(self, feats: tuple[torch.Tensor]) -> torch.Tensor:
+        """``p = ln_patch(x_patches)``, (B, N, D), of the raw tokens."""
+        return self.ln_patch(feats[-1][:, self.backbone.num_extra_tokens :])
+
+    def reconstruct(
+        self, patches: torch.Tensor, mask: torch.Tensor
+    ) -> torch.Tensor:
+        """Predict the normalised image, (B, 3, H, W) (Sec. 3.2).
 
         Args:
-            patches: Normalised patch features, (B, N, D).
-            image: The normalised strong view, (B, 3, H, W).
-            mask: Boolean (B, h, w) with ``h * w = N``.
+            patches: Patch features, (B, N, D).
+            mask: (B, h, w) with ``h * w = N``: the grid of the patches.
         """
-        feature_map = patches.transpose(1, 2).unflatten(2, mask.shape[1:])
-        return self.mim_head.loss(self.decoder(feature_map), image, mask)
+        grid = mask.shape[1:]
+        return self.decoder(patches.transpose(1, 2).unflatten(2, grid))
 
     @staticmethod
-    def stack_masks(data_samples: List[DataSample]) -> torch.Tensor:
+    def stack_masks(data_samples: list[DataSample]) -> torch.Tensor:
         """Stack the samples' masks to a boolean (B, h, w).
 
         Raises:
@@ -242,7 +302,8 @@ class MUST(ImageClassifier):
         if not all('mask' in sample for sample in data_samples):
             raise ValueError(
                 'the model masks (model.decoder or model.align_loss is set) '
-                "but the samples have no mask: put dict(type="
+                'but the samples have no mask: put dict(type='
                 "'MUSTMaskGenerator', ...) after MultiView in "
-                'train_dataloader.dataset.pipeline')
+                'train_dataloader.dataset.pipeline'
+            )
         return torch.stack([sample.mask for sample in data_samples]).bool()

@@ -1,6 +1,6 @@
 """Normalise both training views as one validation image is normalised."""
-import torch
 
+import torch
 from mmpretrain.models import ClsDataPreprocessor
 from mmpretrain.registry import MODELS
 
@@ -39,8 +39,10 @@ class TwoViewDataPreprocessor(ClsDataPreprocessor):
                 'MUST trains on two views of each image, weak then strong: '
                 "put dict(type='MultiView', num_views=[1, 1], transforms="
                 '[weak, strong]) into train_dataloader.dataset.pipeline and '
-                "collate_fn=dict(type='default_collate') beside it")
+                "collate_fn=dict(type='default_collate') beside it"
+            )
         forward = super().forward
         return dict(
             inputs=[forward(dict(inputs=view))['inputs'] for view in views],
-            data_samples=data.get('data_samples'))
+            data_samples=data.get('data_samples'),
+        )

@@ -5,6 +5,7 @@ some steps, and what the published code computed from them. The same steps
 run here through config, runner, optimizer constructor, scheduler and hooks;
 :func:`replay` returns how far each quantity is off.
 """
+
 import json
 import logging
 import os
@@ -12,7 +13,6 @@ import socket
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Dict, List, Union
 
 import numpy as np
 import torch
@@ -21,10 +21,9 @@ import torch.multiprocessing as mp
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
-from torch.utils.data import Dataset
-
 from mmpretrain.registry import DATASETS
 from mmpretrain.structures import DataSample
+from torch.utils.data import Dataset
 
 from .checkpoint import save_tensors
 from .configs import config_path
@@ -52,10 +51,14 @@ class RecordedViews(Dataset):
         path: The recording.
     """
 
+    metainfo: dict = {}
+
     def __init__(self, path: str) -> None:
         data = np.load(path)
         config = json.loads(str(data['config']))
-        self.views = [torch.from_numpy(data[key]) for key in ('weak', 'strong')]
+        self.views = [
+            torch.from_numpy(data[key]) for key in ('weak', 'strong')
+        ]
         self.masks = torch.from_numpy(data['mask'])
         self.steps, self.batch = config['steps'], config['batch']
         self.world = self.masks.shape[1] // self.batch
@@ -71,53 +74,60 @@ class RecordedViews(Dataset):
         row = step + index.epoch * self.steps, rank * self.batch + place
         return dict(
             inputs=[view[row] for view in self.views],
-            data_samples=DataSample().set_mask(self.masks[row]))
+            data_samples=DataSample().set_mask(self.masks[row]),
+        )
 
 
-def replay_config(path: Union[str, Path], work_dir: str) -> Config:
+def replay_config(path: str | Path, work_dir: str) -> Config:
     """Build the config of a recording, with its first weights to load."""
     data = np.load(path)
     rec = json.loads(str(data['config']))
     width, embed, patch = rec['width'], rec['embed'], rec['patch']
     batch = data['weak'].shape[1]
     first = {
-        key[len('init/'):]: torch.from_numpy(data[key])
-        for key in data.files if key.startswith('init/')
+        key[len('init/') :]: torch.from_numpy(data[key])
+        for key in data.files
+        if key.startswith('init/')
     }
     load_from = str(Path(work_dir) / 'first.pth')
-    save_tensors(dict(state_dict=from_clip(first, with_must=True)), load_from)
+    weights = from_clip(first, with_must=True)
+    weights['head.logit_scale'] = torch.tensor(100.0)
+    save_tensors(dict(state_dict=weights), load_from)
     cfg = Config.fromfile(config_path('must/replay_reference.py'))
-    cfg.merge_from_dict({
-        'model.backbone.arch':
-        dict(
-            _delete_=True,
-            embed_dims=width,
-            num_layers=rec['layers'],
-            num_heads=max(1, width // HEAD_WIDTH),
-            feedforward_channels=4 * width),
-        'model.backbone.img_size': rec['image'],
-        'model.backbone.patch_size': patch,
-        'model.neck': dict(in_channels=width, out_channels=embed),
-        'model.head.num_classes': rec['classes'],
-        'model.head.in_channels': embed,
-        'model.head.threshold': rec['conf_threshold'],
-        'model.head.fairness.loss_weight': rec['w_fair'],
-        'model.decoder': dict(in_channels=width, encoder_stride=patch),
-        'model.mim_head.patch_size': patch,
-        'model.align_loss.loss_weight': rec['w_align'],
-        'train_dataloader.batch_size': rec['batch'],
-        'train_dataloader.dataset.path': str(path),
-        'train_cfg.max_epochs': rec['epochs'],
-        'optim_wrapper.optimizer.lr': rec['lr'] * batch / 256,
-        'param_scheduler.T_max': rec['epochs'],
-        'param_scheduler.eta_min_ratio': 1e-6 / rec['lr'],
-        'load_from': load_from,
-        'work_dir': work_dir,
-    })
+    cfg.merge_from_dict(
+        {
+            'model.backbone.arch': dict(
+                _delete_=True,
+                embed_dims=width,
+                num_layers=rec['layers'],
+                num_heads=max(1, width // HEAD_WIDTH),
+                feedforward_channels=4 * width,
+            ),
+            'model.backbone.img_size': rec['image'],
+            'model.backbone.patch_size': patch,
+            'model.neck': dict(in_channels=width, out_channels=embed),
+            'model.head.num_classes': rec['classes'],
+            'model.head.in_channels': embed,
+            'model.head.threshold': rec['conf_threshold'],
+            'model.head.fairness.loss_weight': rec['w_fair'],
+            'model.decoder': dict(in_channels=width, encoder_stride=patch),
+            'model.mim_head.patch_size': patch,
+            'model.align_loss.loss_weight': rec['w_align'],
+            'train_dataloader.batch_size': rec['batch'],
+            'train_dataloader.dataset.path': str(path),
+            'train_cfg.max_epochs': rec['epochs'],
+            'optim_wrapper.optimizer.lr': rec['lr'] * batch / 256,
+            'param_scheduler.T_max': rec['epochs'],
+            'param_scheduler.eta_min_ratio': 1e-6 / rec['lr'],
+            'load_from': load_from,
+            'work_dir': work_dir,
+        }
+    )
     cfg.custom_hooks[0].update(
         decay_start=rec['ema_start'],
         decay_end=rec['ema_end'],
-        warmup_steps=rec['warm_it'])
+        warmup_steps=rec['warm_it'],
+    )
     return cfg
 
 
@@ -131,9 +141,9 @@ class Recorder(Hook):
     priority = 'VERY_HIGH'
 
     def __init__(self) -> None:
-        self.log: List[Dict[str, float]] = []
-        self.gradients: Dict[str, torch.Tensor] = {}
-        self.tensors: Dict[str, torch.Tensor] = {}
+        self.log: list[dict[str, float]] = []
+        self.gradients: dict[str, torch.Tensor] = {}
+        self.tensors: dict[str, torch.Tensor] = {}
 
     def before_train(self, runner) -> None:
         """Watch the outputs of the first step through hooks of torch."""
@@ -149,7 +159,8 @@ class Recorder(Hook):
         def keep_distances(_module, inputs, _output):
             local_feats, global_feats = (feats.detach() for feats in inputs)
             self.tensors.setdefault(
-                'align0', (local_feats - global_feats).pow(2).sum(dim=-1))
+                'align0', (local_feats - global_feats).pow(2).sum(dim=-1)
+            )
 
         keep_output('logits0', model.head)
         keep_output('teacher_logits0', model.teacher.head)
@@ -166,81 +177,114 @@ class Recorder(Hook):
 
         runner.optim_wrapper.optimizer.register_step_pre_hook(keep_gradients)
 
-    def after_train_iter(self,
-                         runner,
-                         batch_idx: int,
-                         data_batch=None,
-                         outputs=None) -> None:
+    def after_train_iter(
+        self, runner, batch_idx: int, data_batch=None, outputs=None
+    ) -> None:
         """Take down the losses and the rates of this step."""
         teacher_hook = next(
-            hook for hook in runner.hooks if hasattr(hook, 'decay'))
-        self.log.append({
-            **{name: float(value) for name, value in outputs.items()},
-            'decay': teacher_hook.decay(),
-            'lr': max(group['lr']
-                      for group in runner.optim_wrapper.param_groups)
-        })
+            hook for hook in runner.hooks if hasattr(hook, 'decay')
+        )
+        self.log.append(
+            {
+                **{name: float(value) for name, value in outputs.items()},
+                'decay': teacher_hook.decay(),
+                'lr': max(
+                    group['lr'] for group in runner.optim_wrapper.param_groups
+                ),
+            }
+        )
 
 
 def _error(ours, reference) -> float:
     """Largest absolute difference over the largest reference value."""
     ours, reference = np.asarray(ours, float), np.asarray(reference, float)
     return float(
-        np.abs(ours.reshape(reference.shape) - reference).max() /
-        max(np.abs(reference).max(), 1e-30))
+        np.abs(ours.reshape(reference.shape) - reference).max()
+        / max(np.abs(reference).max(), 1e-30)
+    )
 
 
 def fingerprint(tensor: torch.Tensor) -> np.ndarray:
     """Norm, sum, projection on cos(0, 1, 2, ...) and the first 29 values."""
     flat = tensor.detach().double().flatten().numpy()
-    return np.concatenate([[np.linalg.norm(flat),
-                            flat.sum(),
-                            flat @ np.cos(np.arange(flat.size))], flat[:29]])
+    return np.concatenate(
+        [
+            [
+                np.linalg.norm(flat),
+                flat.sum(),
+                flat @ np.cos(np.arange(flat.size)),
+            ],
+            flat[:29],
+        ]
+    )
 
 
-def _worst_fingerprint(ours: Dict[str, torch.Tensor], data, prefix: str,
-                       table: Dict[str, str]) -> float:
+def _worst_fingerprint(
+    ours: dict[str, torch.Tensor], data, prefix: str, table: dict[str, str]
+) -> float:
     """Largest error of the named tensors' fingerprints, over their norms."""
     errors = []
     for clip, name in table.items():
         # The key bias has no gradient in theory, so AdamW turns rounding
         # noise into steps of full size.
-        if name not in ours or (prefix != 'grad0/'
-                                and clip.endswith('in_proj_bias')):
+        if name not in ours or (
+            prefix != 'grad0/' and clip.endswith('in_proj_bias')
+        ):
             continue
         reference = data[prefix + clip]
-        found = fingerprint(ours[name])[:len(reference)]
+        found = fingerprint(ours[name])[: len(reference)]
         errors.append(np.abs(found - reference).max() / reference[0])
     return float(max(errors))
 
 
-def _compare(runner: Runner, recorder: Recorder, data) -> List[Row]:
+def _compare(runner: Runner, recorder: Recorder, data) -> list[Row]:
     """Compare this rank's run with the recording."""
     rank = dist.get_rank() if dist.is_initialized() else 0
     ours_of = f'rank{rank}/' if rank else ''
     rec = json.loads(str(data['config']))
     weights = dict(
-        loss_st=1, loss_fair=rec['w_fair'], loss_mim=1,
-        loss_align=rec['w_align'])
+        loss_st=1,
+        loss_fair=rec['w_fair'],
+        loss_mim=1,
+        loss_align=rec['w_align'],
+    )
     log = data[ours_of + 'log']
     rows = []
     for column, name in enumerate(TERMS):
         rows.append(
-            Row(name,
-                _error([step[name] for step in recorder.log],
-                       log[:, column] * weights[name])))
-    for column, name in ((4, 'loss'), (5, 'conf_ratio'), (6, 'decay'),
-                         (7, 'lr')):
+            Row(
+                name,
+                _error(
+                    [step[name] for step in recorder.log],
+                    log[:, column] * weights[name],
+                ),
+            )
+        )
+    for column, name in (
+        (4, 'loss'),
+        (5, 'conf_ratio'),
+        (6, 'decay'),
+        (7, 'lr'),
+    ):
         rows.append(
-            Row(name,
-                _error([step[name] for step in recorder.log], log[:, column])))
+            Row(
+                name,
+                _error([step[name] for step in recorder.log], log[:, column]),
+            )
+        )
     seen = recorder.tensors
     rows += [
-        Row('step 0: teacher probabilities',
-            _error(seen['teacher_logits0'].softmax(1),
-                   data[ours_of + 'teacher_probs0'])),
-        Row('step 0: student logits',
-            _error(seen['logits0'], data[ours_of + 'logits0'])),
+        Row(
+            'step 0: teacher probabilities',
+            _error(
+                seen['teacher_logits0'].softmax(1),
+                data[ours_of + 'teacher_probs0'],
+            ),
+        ),
+        Row(
+            'step 0: student logits',
+            _error(seen['logits0'], data[ours_of + 'logits0']),
+        ),
     ]
     if rank:
         return rows
@@ -248,30 +292,39 @@ def _compare(runner: Runner, recorder: Recorder, data) -> List[Row]:
     model = unwrap(runner.model).eval()
     images = torch.from_numpy(data['weak'][0])
     teacher = {
-        name: value
-        for name, value in model.teacher.state_dict().items()
+        name: value for name, value in model.teacher.state_dict().items()
     }
     rows += [
-        Row('step 0: reconstruction',
-            _error(seen['reconstruction0'], data['reconstruction0'])),
+        Row(
+            'step 0: reconstruction',
+            _error(seen['reconstruction0'], data['reconstruction0']),
+        ),
         Row('step 0: alignment', _error(seen['align0'], data['align0'])),
-        Row('step 0: gradients (worst)',
-            _worst_fingerprint(recorder.gradients, data, 'grad0/', table)),
-        Row('final student weights (worst)',
-            _worst_fingerprint(model.state_dict(), data, 'final/', table)),
-        Row('final teacher weights (worst)',
-            _worst_fingerprint(teacher, data, 'final_ema/', table)),
+        Row(
+            'step 0: gradients (worst)',
+            _worst_fingerprint(recorder.gradients, data, 'grad0/', table),
+        ),
+        Row(
+            'final student weights (worst)',
+            _worst_fingerprint(model.state_dict(), data, 'final/', table),
+        ),
+        Row(
+            'final teacher weights (worst)',
+            _worst_fingerprint(teacher, data, 'final_ema/', table),
+        ),
     ]
     for who, key in ((STUDENT, 'final_logits'), (TEACHER, 'final_ema_logits')):
         model.predict_with = who
         with torch.no_grad():
             rows.append(
-                Row(f'final {who} logits', _error(model(images), data[key])))
+                Row(f'final {who} logits', _error(model(images), data[key]))
+            )
     return rows
 
 
-def _run_rank(rank: int, world: int, port: int, path: str, work_dir: str,
-              results) -> None:
+def _run_rank(
+    rank: int, world: int, port: int, path: str, work_dir: str, results
+) -> None:
     """Replay one rank's share; put its rows into ``results``."""
     if world > 1:
         os.environ['LOCAL_RANK'] = str(rank)
@@ -279,13 +332,15 @@ def _run_rank(rank: int, world: int, port: int, path: str, work_dir: str,
             'gloo',
             init_method=f'tcp://127.0.0.1:{port}',
             rank=rank,
-            world_size=world)
+            world_size=world,
+        )
     cfg = replay_config(path, f'{work_dir}/rank{rank}')
     cfg.log_level = logging.getLevelName(logging.WARNING)
     if world > 1:
         cfg.launcher = 'pytorch'
         cfg.model_wrapper_cfg = dict(
-            type='MMDistributedDataParallel', device_ids=None)
+            type='MMDistributedDataParallel', device_ids=None
+        )
     runner = Runner.from_cfg(cfg)
     recorder = Recorder()
     runner.register_hook(recorder)
@@ -298,7 +353,7 @@ def _run_rank(rank: int, world: int, port: int, path: str, work_dir: str,
         dist.destroy_process_group()
 
 
-def replay(path: Union[str, Path]) -> List[List[Row]]:
+def replay(path: str | Path) -> list[list[Row]]:
     """Replay a recording on as many gloo processes as it was recorded on.
 
     Args:
@@ -316,8 +371,10 @@ def replay(path: Union[str, Path]) -> List[List[Row]]:
         raise FileNotFoundError(f'there is no recording {path}')
     with np.load(path) as data:
         if 'config' not in data or 'weak' not in data:
-            raise ValueError(f'{path} is no recording of MUST: it has no '
-                             "'config' and 'weak'")
+            raise ValueError(
+                f'{path} is no recording of MUST: it has no '
+                "'config' and 'weak'"
+            )
         batch = json.loads(str(data['config']))['batch']
         world = data['weak'].shape[1] // batch
     with tempfile.TemporaryDirectory() as work_dir:
@@ -331,5 +388,6 @@ def replay(path: Union[str, Path]) -> List[List[Row]]:
             mp.spawn(
                 _run_rank,
                 args=(world, port, str(path), work_dir, results),
-                nprocs=world)
+                nprocs=world,
+            )
             return [results[rank] for rank in range(world)]

@@ -7,27 +7,28 @@ along with each index, and the first transform of the pipeline seeds the
 generators from it: the noise is new in every epoch, the same for any number
 of workers, and a resumed run draws what the uninterrupted one would have.
 """
+
 import random
-from typing import Iterator
+from collections.abc import Iterator
 
 import numpy as np
 import torch
 from mmcv.transforms import BaseTransform
 from mmengine.dataset import DefaultSampler
-
 from mmpretrain.registry import DATA_SAMPLERS, TRANSFORMS
 
 
 class EpochIndex(int):
-    """A sample's index that knows the epoch it is drawn in."""
+    """A sample's index that knows the epoch and the seed of the run."""
 
-    def __new__(cls, index: int, epoch: int) -> 'EpochIndex':
+    def __new__(cls, index: int, epoch: int, seed: int) -> 'EpochIndex':
         self = super().__new__(cls, index)
         self.epoch = epoch
+        self.seed = seed
         return self
 
     def __getnewargs__(self):
-        return int(self), self.epoch
+        return int(self), self.epoch, self.seed
 
 
 @DATA_SAMPLERS.register_module()
@@ -37,35 +38,37 @@ class EpochSampler(DefaultSampler):
     def __iter__(self) -> Iterator[EpochIndex]:
         """Iterate over this rank's part of the shuffled data set."""
         for index in super().__iter__():
-            yield EpochIndex(index, self.epoch)
+            yield EpochIndex(index, self.epoch, self.seed)
 
 
 @TRANSFORMS.register_module()
 class SeedSample(BaseTransform):
     """Seeds Python, NumPy and torch for the transforms that follow.
 
-    Put it before the first random transform. ``sample_idx`` comes from the
-    data set; with another sampler than :class:`EpochSampler` every epoch
-    draws the same noise.
-
-    Args:
-        seed: Seed of the run's noise, not negative.
+    Put it before the first random transform, and :class:`EpochSampler` into
+    the data loader. The run's seed is ``randomness.seed``.
     """
 
-    def __init__(self, seed: int = 0) -> None:
-        self.seed = seed
-
     def transform(self, results: dict) -> dict:
-        """Seed the generators; ``results`` passes unchanged."""
+        """Seed the generators; ``results`` passes unchanged.
+
+        A plain index, as tools that browse a data set use, counts as the
+        first epoch of seed 0.
+        """
         index = results['sample_idx']
-        entropy = (self.seed, getattr(index, 'epoch', 0), int(index))
+        entropy = (
+            getattr(index, 'seed', 0),
+            getattr(index, 'epoch', 0),
+            int(index),
+        )
         python, numpy, pytorch = (
-            int(word) for word in np.random.SeedSequence(
-                entropy).generate_state(3))
+            int(word)
+            for word in np.random.SeedSequence(entropy).generate_state(3)
+        )
         random.seed(python)
         np.random.seed(numpy)
         torch.manual_seed(pytorch)
         return results
 
     def __repr__(self) -> str:
-        return f'{type(self).__name__}(seed={self.seed})'
+        return f'{type(self).__name__}()'

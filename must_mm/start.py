@@ -1,16 +1,16 @@
 """Where training starts: a zero-shot classifier from open_clip."""
+
 import hashlib
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import Callable, Dict, Optional
 
 import open_clip
 import torch
 import torch.nn as nn
 from mmengine.dist import broadcast_object_list, is_main_process
 from mmengine.logging import print_log
-
 from mmpretrain.registry import TASK_UTILS
 
 from .checkpoint import load_tensors, plain_data_only, save_tensors
@@ -69,15 +69,18 @@ class OpenCLIPStart:
         FileNotFoundError: If a file is missing.
     """
 
-    def __init__(self,
-                 model: str,
-                 pretrained: str,
-                 classes: Names,
-                 templates: Names,
-                 allow_duplicates: bool = False,
-                 cache_dir: Optional[str] = None) -> None:
-        self.classes = read_classes(classes, 'model.start.classes',
-                                    allow_duplicates)
+    def __init__(
+        self,
+        model: str,
+        pretrained: str,
+        classes: Names,
+        templates: Names,
+        allow_duplicates: bool = False,
+        cache_dir: str | None = None,
+    ) -> None:
+        self.classes = read_classes(
+            classes, 'model.start.classes', allow_duplicates
+        )
         self.templates = read_templates(templates, 'model.start.templates')
         self.model = self._check_model(model)
         self.pretrained = self._check_pretrained(self.model, pretrained)
@@ -96,7 +99,8 @@ class OpenCLIPStart:
             raise ValueError(
                 f'model.start.model: open_clip knows no {model!r}. Give one '
                 'of open_clip.list_models(), such as ViT-B-16, or the path '
-                'of an open_clip model config (.json)')
+                'of an open_clip model config (.json)'
+            )
         return model
 
     @staticmethod
@@ -110,7 +114,8 @@ class OpenCLIPStart:
             raise ValueError(
                 f'model.start.pretrained: {pretrained!r} is neither a local '
                 f'file nor a tag of {model}, which are: '
-                f'{", ".join(tags) or "none"}')
+                f'{", ".join(tags) or "none"}'
+            )
         return str(path)
 
     @property
@@ -120,12 +125,17 @@ class OpenCLIPStart:
         content = dict(
             format=1,
             model=open_clip.get_model_config(self.model),
-            pretrained=(hashlib.sha256(weights.read_bytes()).hexdigest()
-                        if weights.is_file() else self.pretrained),
+            pretrained=(
+                hashlib.sha256(weights.read_bytes()).hexdigest()
+                if weights.is_file()
+                else self.pretrained
+            ),
             classes=self.classes,
-            templates=self.templates)
+            templates=self.templates,
+        )
         digest = hashlib.sha256(
-            json.dumps(content, sort_keys=True).encode()).hexdigest()
+            json.dumps(content, sort_keys=True).encode()
+        ).hexdigest()
         return self.cache_dir / f'{self.model}-{digest[:16]}.pth'
 
     def build(self) -> None:
@@ -133,12 +143,17 @@ class OpenCLIPStart:
         print_log(
             f'building the zero-shot classifier of {self.model} '
             f'({self.pretrained}): {len(self.classes)} classes x '
-            f'{len(self.templates)} templates -> {self.path}', 'current')
+            f'{len(self.templates)} templates -> {self.path}',
+            'current',
+        )
         clip = self._create()
         state = from_clip(clip.visual.state_dict())
         state['head.classifier'] = text_classifier(
-            clip, open_clip.get_tokenizer(self.model), self.classes,
-            self.templates)
+            clip,
+            open_clip.get_tokenizer(self.model),
+            self.classes,
+            self.templates,
+        )
         state['head.logit_scale'] = clip.logit_scale.detach().float().exp()
         save_tensors(
             dict(
@@ -147,14 +162,19 @@ class OpenCLIPStart:
                     classes=self.classes,
                     templates=self.templates,
                     model=self.model,
-                    pretrained=self.pretrained)), self.path)
+                    pretrained=self.pretrained,
+                ),
+            ),
+            self.path,
+        )
 
     def _create(self) -> nn.Module:
         """Create the open_clip model with its weights."""
         try:
             with plain_data_only(self.pretrained):
                 clip = open_clip.create_model(
-                    self.model, pretrained=self.pretrained)
+                    self.model, pretrained=self.pretrained
+                )
         except ValueError as error:
             if Path(self.pretrained).is_file():
                 raise ValueError(f'model.start.pretrained: {error}') from error
@@ -165,10 +185,11 @@ class OpenCLIPStart:
                 f'({self.pretrained}) could not be fetched from {where}. '
                 'Without a connection, bring the file here and set '
                 "model.start.pretrained='/path/to/the/file'. "
-                f'({error})') from error
+                f'({error})'
+            ) from error
         return clip.eval()
 
-    def load(self) -> Dict[str, torch.Tensor]:
+    def load(self) -> dict[str, torch.Tensor]:
         """Return the classifier's parameters, building them if need be."""
         on_main_process(lambda: self.path.is_file() or self.build())
         return load_tensors(self.path)['state_dict']
@@ -180,23 +201,10 @@ class OpenCLIPStart:
             ValueError: If the model's config describes another tower or
                 another number of classes.
         """
-        state = self.load()
-        own = model.state_dict()
-        wrong = [
-            f'{name}: {tuple(value.shape)} in the weights, '
-            f'{tuple(own[name].shape) if name in own else "absent"} in the '
-            'model' for name, value in state.items()
-            if name not in own or own[name].shape != value.shape
-        ]
-        if 'head.classifier' in own and own['head.classifier'].shape[1] != len(
-                self.classes):
+        classes = getattr(model.head, 'num_classes', len(self.classes))
+        if classes != len(self.classes):
             raise ValueError(
                 f'model.start.classes has {len(self.classes)} names, '
-                'model.head.num_classes is '
-                f'{own["head.classifier"].shape[1]}: make them equal')
-        if wrong:
-            raise ValueError(
-                f'the weights of {self.model} do not fit model.backbone, '
-                'model.neck and model.head; copy the sizes of '
-                'open_clip.get_model_config. ' + '; '.join(wrong[:5]))
-        model.load_state_dict(state, strict=False)
+                f'model.head.num_classes is {classes}: make them equal'
+            )
+        model.load_state_dict(self.load(), strict=False)

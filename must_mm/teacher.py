@@ -3,22 +3,21 @@
 ``decay`` is the weight of the old teacher, as in the paper; MMEngine's
 ``momentum`` is ``1 - decay`` and is not used here.
 """
+
 import copy
-from typing import Dict, Optional, Sequence, Union
+from collections.abc import Sequence
 
 import torch
 import torch.nn as nn
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import TestLoop, ValLoop
-
 from mmpretrain.registry import HOOKS, LOOPS
 
 from .must import MUST, STUDENT, TEACHER
 
 
-def ema_decay(step: int, start: float, end: float,
-              warmup_steps: int) -> float:
+def ema_decay(step: int, start: float, end: float, warmup_steps: int) -> float:
     """Linear ramp ``d0 + (d1 - d0) * min(1, t / T_warm)`` (Sec. 3.1).
 
     Args:
@@ -32,8 +31,11 @@ def ema_decay(step: int, start: float, end: float,
 
 
 @torch.no_grad()
-def ema_update(averaged: Sequence[torch.Tensor],
-               current: Sequence[torch.Tensor], decay: float) -> None:
+def ema_update(
+    averaged: Sequence[torch.Tensor],
+    current: Sequence[torch.Tensor],
+    decay: float,
+) -> None:
     """In place ``averaged = decay * averaged + (1 - decay) * current``.
 
     Integer tensors (counters of batch norms) are copied.
@@ -41,7 +43,9 @@ def ema_update(averaged: Sequence[torch.Tensor],
     pairs = list(zip(averaged, current, strict=True))
     floating = [pair for pair in pairs if pair[0].is_floating_point()]
     if floating:
-        torch._foreach_lerp_(*map(list, zip(*floating)), weight=1 - decay)
+        torch._foreach_lerp_(
+            *map(list, zip(*floating, strict=False)), weight=1 - decay
+        )
     for target, source in pairs:
         if not target.is_floating_point():
             target.copy_(source)
@@ -55,8 +59,10 @@ def unwrap(model: nn.Module) -> MUST:
     """
     model = model.module if is_model_wrapper(model) else model
     if not isinstance(model, MUST):
-        raise TypeError("this part of the config needs model.type='MUST', "
-                        f'got {type(model).__name__}')
+        raise TypeError(
+            "this part of the config needs model.type='MUST', "
+            f'got {type(model).__name__}'
+        )
     return model
 
 
@@ -81,18 +87,25 @@ class EMATeacherHook(Hook):
     priority = 'NORMAL'
     STATE = 'ema_teacher'
 
-    def __init__(self,
-                 decay_start: float = 0.999,
-                 decay_end: float = 0.9998,
-                 warmup_steps: int = 2000) -> None:
-        for name, decay in (('decay_start', decay_start), ('decay_end',
-                                                           decay_end)):
+    def __init__(
+        self,
+        decay_start: float = 0.999,
+        decay_end: float = 0.9998,
+        warmup_steps: int = 2000,
+    ) -> None:
+        for name, decay in (
+            ('decay_start', decay_start),
+            ('decay_end', decay_end),
+        ):
             if not 0 <= decay <= 1:
-                raise ValueError(f'EMATeacherHook.{name} must lie in [0, 1], '
-                                 f'got {decay}')
+                raise ValueError(
+                    f'EMATeacherHook.{name} must lie in [0, 1], got {decay}'
+                )
         if warmup_steps < 0:
-            raise ValueError('EMATeacherHook.warmup_steps must not be '
-                             f'negative, got {warmup_steps}')
+            raise ValueError(
+                'EMATeacherHook.warmup_steps must not be '
+                f'negative, got {warmup_steps}'
+            )
         self.decay_start = decay_start
         self.decay_end = decay_end
         self.warmup_steps = warmup_steps
@@ -100,8 +113,9 @@ class EMATeacherHook(Hook):
 
     def decay(self) -> float:
         """The decay of the next update."""
-        return ema_decay(self.step, self.decay_start, self.decay_end,
-                         self.warmup_steps)
+        return ema_decay(
+            self.step, self.decay_start, self.decay_end, self.warmup_steps
+        )
 
     def before_train(self, runner) -> None:
         """Synchronise the teacher, unless the run is resumed."""
@@ -109,17 +123,19 @@ class EMATeacherHook(Hook):
             self.step = 0
             unwrap(runner.model).sync_teacher()
 
-    def after_train_iter(self,
-                         runner,
-                         batch_idx: int,
-                         data_batch=None,
-                         outputs: Optional[dict] = None) -> None:
+    def after_train_iter(
+        self,
+        runner,
+        batch_idx: int,
+        data_batch=None,
+        outputs: dict | None = None,
+    ) -> None:
         """Update the teacher if the optimizer stepped in this iteration."""
         if not runner.optim_wrapper.should_update():
             return
         model = unwrap(runner.model)
         decay = self.decay()
-        ema_update(*zip(*model.teacher_and_student()), decay)
+        ema_update(*zip(*model.teacher_and_student(), strict=False), decay)
         runner.message_hub.update_scalar('train/ema_decay', decay)
         self.step += 1
 
@@ -139,8 +155,24 @@ class EMATeacherHook(Hook):
             raise KeyError(
                 'the checkpoint to resume holds no EMA teacher state: it was '
                 'not written by a MUST run. Use load_from to start from its '
-                'weights instead of --resume')
+                'weights instead of --resume'
+            )
         self.step = checkpoint[self.STATE]['step']
+
+
+@HOOKS.register_module()
+class ValidateStartHook(Hook):
+    """Validates before the first iteration: the log begins at the start.
+
+    Without it nobody could tell what the training has gained.
+    """
+
+    priority = 'LOW'  # after the teacher is synchronised
+
+    def before_train(self, runner) -> None:
+        """Validate, unless the run is resumed or has no validation."""
+        if runner.val_loop is not None and not runner._resume:
+            runner.val_loop.run()
 
 
 class _TeacherBesideStudent:
@@ -153,10 +185,10 @@ class _TeacherBesideStudent:
         super().__init__(*args, **kwargs)
         self.evaluators = {
             STUDENT: self.evaluator,
-            TEACHER: copy.deepcopy(self.evaluator)
+            TEACHER: copy.deepcopy(self.evaluator),
         }
 
-    def run(self) -> Dict[str, float]:
+    def run(self) -> dict[str, float]:
         """Run the pass and return the metrics of both."""
         phase = self.phase
         self.runner.call_hook(f'before_{phase}')
@@ -166,25 +198,29 @@ class _TeacherBesideStudent:
             self.run_iter(idx, data_batch)
         metrics = {
             f'{who}/{key}': value
-            for who, evaluator in self.evaluators.items() for key, value in
-            evaluator.evaluate(len(self.dataloader.dataset)).items()
+            for who, evaluator in self.evaluators.items()
+            for key, value in evaluator.evaluate(
+                len(self.dataloader.dataset)
+            ).items()
         }
         self.runner.call_hook(f'after_{phase}_epoch', metrics=metrics)
         self.runner.call_hook(f'after_{phase}')
         return metrics
 
     @torch.no_grad()
-    def run_iter(self, idx: int, data_batch: Union[dict, Sequence]) -> None:
+    def run_iter(self, idx: int, data_batch: dict | Sequence) -> None:
         """Predict one batch with student and teacher."""
         phase = self.phase
         self.runner.call_hook(
-            f'before_{phase}_iter', batch_idx=idx, data_batch=data_batch)
+            f'before_{phase}_iter', batch_idx=idx, data_batch=data_batch
+        )
         model = unwrap(self.runner.model)
         configured = model.predict_with
         for who, evaluator in self.evaluators.items():
             model.predict_with = who
             with torch.autocast(
-                    model.data_preprocessor.device.type, enabled=self.fp16):
+                model.data_preprocessor.device.type, enabled=self.fp16
+            ):
                 outputs = model.val_step(data_batch)
             evaluator.process(data_samples=outputs, data_batch=data_batch)
         model.predict_with = configured
@@ -192,7 +228,8 @@ class _TeacherBesideStudent:
             f'after_{phase}_iter',
             batch_idx=idx,
             data_batch=data_batch,
-            outputs=outputs)
+            outputs=outputs,
+        )
 
 
 @LOOPS.register_module()

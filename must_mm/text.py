@@ -3,18 +3,19 @@
 For class ``k``: the mean over templates of normalised text features,
 normalised again (MUST Sec. 3.1; CLIP Sec. 3.1.4).
 """
+
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
-from typing import List, Sequence, Union
 
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
-Names = Union[str, Path, Sequence[str]]
+Names = str | Path | Sequence[str]
 
 
-def read_lines(source: Names, key: str) -> List[str]:
+def read_lines(source: Names, key: str) -> list[str]:
     """Read a list of strings given as such or as a text file.
 
     Args:
@@ -30,7 +31,8 @@ def read_lines(source: Names, key: str) -> List[str]:
         if not path.is_file():
             raise FileNotFoundError(
                 f'{key}: there is no file {path}; give a list of strings or '
-                'a text file with one a line')
+                'a text file with one a line'
+            )
         source = path.read_text(encoding='utf-8').splitlines()
     lines = [line.strip() for line in source if line.strip()]
     if not lines:
@@ -38,9 +40,9 @@ def read_lines(source: Names, key: str) -> List[str]:
     return lines
 
 
-def read_classes(source: Names,
-                 key: str = 'classes',
-                 allow_duplicates: bool = False) -> List[str]:
+def read_classes(
+    source: Names, key: str = 'classes', allow_duplicates: bool = False
+) -> list[str]:
     """Read class names; see :func:`read_lines`.
 
     Args:
@@ -57,11 +59,12 @@ def read_classes(source: Names,
     if repeated and not allow_duplicates:
         raise ValueError(
             f'{key} repeats {repeated}: such classes cannot be told apart. '
-            'Rename them, or set allow_duplicates=True')
+            'Rename them, or set allow_duplicates=True'
+        )
     return names
 
 
-def read_templates(source: Names, key: str = 'templates') -> List[str]:
+def read_templates(source: Names, key: str = 'templates') -> list[str]:
     """Read prompt templates; see :func:`read_lines`.
 
     Raises:
@@ -72,13 +75,18 @@ def read_templates(source: Names, key: str = 'templates') -> List[str]:
         if template.count('{}') != 1:
             raise ValueError(
                 f'{key}: {template!r} must hold {{}} once, where the class '
-                "name goes, as in 'a photo of a {}.'")
+                "name goes, as in 'a photo of a {}.'"
+            )
     return templates
 
 
 @torch.no_grad()
-def text_classifier(model: nn.Module, tokenizer, classes: Sequence[str],
-                    templates: Sequence[str]) -> torch.Tensor:
+def text_classifier(
+    model: nn.Module,
+    tokenizer,
+    classes: Sequence[str],
+    templates: Sequence[str],
+) -> torch.Tensor:
     """Embed every class.
 
     Args:

@@ -1,4 +1,5 @@
 """Compare this implementation with steps recorded from the published one."""
+
 import argparse
 import sys
 
@@ -9,7 +10,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('recording', help='a must_*.npz file')
     parser.add_argument(
-        '--rtol', type=float, default=1e-4, help='largest relative error')
+        '--rtol', type=float, default=1e-4, help='largest relative error'
+    )
     args = parser.parse_args()
     worst = 0.0
     for rank, rows in enumerate(replay(args.recording)):
@@ -17,8 +19,10 @@ def main() -> int:
             verdict = 'ok' if row.error <= args.rtol else 'FAILED'
             print(f'rank {rank}  {row.name:32} {row.error:8.1e}  {verdict}')
             worst = max(worst, row.error)
-    print(f'{args.recording}: largest relative error {worst:.1e}, '
-          f'tolerance {args.rtol:.0e}')
+    print(
+        f'{args.recording}: largest relative error {worst:.1e}, '
+        f'tolerance {args.rtol:.0e}'
+    )
     return int(not worst <= args.rtol)
 
 

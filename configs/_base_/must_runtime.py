@@ -7,7 +7,10 @@ custom_hooks = [
         type='EMATeacherHook',
         decay_start=0.999,
         decay_end=0.9998,
-        warmup_steps=2000),
+        warmup_steps=2000,
+    ),
+    dict(type='ValidateStartHook'),
+    dict(type='DataCheckHook'),
     dict(type='FairnessRestartHook'),
     dict(type='FiniteLossHook'),
 ]
@@ -25,7 +28,8 @@ test_cfg = dict(type='TeacherStudentTestLoop')
 env_cfg = dict(
     cudnn_benchmark=False,
     mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
-    dist_cfg=dict(backend='nccl'))
+    dist_cfg=dict(backend='nccl'),
+)
 vis_backends = [dict(type='LocalVisBackend')]
 visualizer = dict(type='UniversalVisualizer', vis_backends=vis_backends)
 log_level = 'INFO'

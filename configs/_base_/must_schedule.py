@@ -9,7 +9,8 @@ optim_wrapper = dict(
         lr=_lr_per_256 * _batch / 256,
         betas=(0.9, 0.999),
         eps=1e-8,
-        weight_decay=0.05),
+        weight_decay=0.05,
+    ),
     paramwise_cfg=dict(
         layer_decay_rate=0.65,
         # one-dimensional parameters do not decay; CLIP's class embedding is
@@ -17,10 +18,13 @@ optim_wrapper = dict(
         norm_decay_mult=0.0,
         bias_decay_mult=0.0,
         flat_decay_mult=0.0,
-        custom_keys={'backbone.cls_token': dict(decay_mult=0.0)}))
+        custom_keys={'backbone.cls_token': dict(decay_mult=0.0)},
+    ),
+)
 # A ratio, not an absolute floor: layer decay scales the floor as well.
 param_scheduler = dict(
     type='CosineAnnealingLR',
     T_max=_epochs,
     eta_min_ratio=1e-6 / _lr_per_256,
-    convert_to_iter_based=True)
+    convert_to_iter_based=True,
+)

@@ -4,20 +4,24 @@
 # The tool fills in the file, its sizes and its rates; what stands here is
 # what every recording shares.
 _base_ = [
-    '../_base_/must_vit-b16.py', '../_base_/must_schedule.py',
-    '../_base_/must_runtime.py'
+    '../_base_/must_vit-b16.py',
+    '../_base_/must_schedule.py',
+    '../_base_/must_runtime.py',
 ]
 
 model = dict(
     # the recorded views are normalised already
     data_preprocessor=dict(
-        _delete_=True, type='TwoViewDataPreprocessor', to_rgb=False))
+        _delete_=True, type='TwoViewDataPreprocessor', to_rgb=False
+    )
+)
 train_dataloader = dict(
     num_workers=0,
     drop_last=True,
     sampler=dict(type='EpochSampler', shuffle=False),
     collate_fn=dict(type='default_collate'),
-    dataset=dict(type='RecordedViews'))
+    dataset=dict(type='RecordedViews'),
+)
 val_cfg = test_cfg = None
 default_hooks = dict(checkpoint=None)
 visualizer = dict(vis_backends=[])

@@ -124,7 +124,7 @@ def train_tiny_clip(
     image_size: int = 32,
     patch_size: int = 8,
     renderings: int = 20000,
-    epochs: int = 6,
+    epochs: int = 4,
     progress: Callable[[str], None] | None = None,
 ) -> Path:
     """Train on renderings only and write ``tiny_clip.json`` and ``.pt``.
@@ -284,9 +284,7 @@ def zero_shot_logits(model: torch.nn.Module, images: np.ndarray) -> Tensor:
     return model.logit_scale.exp() * torch.cat(features) @ weights
 
 
-def zero_shot_accuracy(
-    model_dir: str | Path, image_root: str | Path
-) -> float:
+def zero_shot_accuracy(model_dir: str | Path, image_root: str | Path) -> float:
     """Share of a labelled folder's images that are named rightly.
 
     Args:

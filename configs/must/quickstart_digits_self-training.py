@@ -1,0 +1,9 @@
+# The quickstart without masking: self-training and fairness alone.
+#
+# Paper: https://arxiv.org/abs/2206.02967
+# Measured: README.md, "Quickstart"
+# Command: python tools/train.py \
+#     configs/must/quickstart_digits_self-training.py
+_base_ = ['quickstart_digits.py']
+
+model = dict(decoder=None, mim_head=None, align_loss=None)

@@ -1,0 +1,111 @@
+"""From a command line to MMEngine's runner."""
+
+import argparse
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from mmengine.config import Config, DictAction
+from mmengine.logging import print_log
+from mmengine.runner import Runner
+
+
+def parse_args(
+    description: str, phase: str, argv: list[str] | None = None
+) -> argparse.Namespace:
+    """Parse the options of ``tools/train.py`` and ``tools/test.py``.
+
+    Args:
+        description: Shown by ``--help``.
+        phase: ``'train'`` or ``'test'``.
+        argv: Arguments; those of the process by default.
+    """
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument('config', help='config file')
+    if phase == 'test':
+        parser.add_argument('checkpoint', help='checkpoint to evaluate')
+    parser.add_argument(
+        '--work-dir',
+        help='where logs and checkpoints go; '
+        'work_dirs/<name of the config> by default',
+    )
+    if phase == 'train':
+        parser.add_argument(
+            '--resume',
+            nargs='?',
+            const='auto',
+            help='go on from the latest checkpoint in the work dir, or from '
+            'the given one',
+        )
+        parser.add_argument(
+            '--amp', action='store_true', help='automatic mixed precision'
+        )
+    parser.add_argument(
+        '--launcher',
+        choices=['none', 'pytorch', 'slurm', 'mpi'],
+        default='none',
+        help='how the processes were started',
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        metavar='KEY=VALUE',
+        help='override config keys, e.g. model.head.threshold=0.5',
+    )
+    return parser.parse_args(argv)
+
+
+def load_config(args: argparse.Namespace) -> Config:
+    """Read the config and merge the command line's options into it.
+
+    Raises:
+        FileNotFoundError: If there is no such config or checkpoint.
+    """
+    if not Path(args.config).is_file():
+        raise FileNotFoundError(f'there is no config {args.config}')
+    cfg = Config.fromfile(args.config)
+    if args.cfg_options:
+        cfg.merge_from_dict(args.cfg_options)
+    cfg.launcher = args.launcher
+    cfg.work_dir = (
+        args.work_dir
+        or cfg.get('work_dir')
+        or str(Path('work_dirs') / Path(args.config).stem)
+    )
+    checkpoint = getattr(args, 'checkpoint', None)
+    if checkpoint:
+        cfg.load_from = checkpoint
+    resume = getattr(args, 'resume', None)
+    if resume:
+        cfg.resume = True
+        cfg.load_from = None if resume == 'auto' else resume
+    if getattr(args, 'amp', False):
+        cfg.optim_wrapper.type = 'AmpOptimWrapper'
+        cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+    return cfg
+
+
+def use_gloo(cfg: Config) -> None:
+    """Join the processes over gloo: MMEngine's launcher needs CUDA.
+
+    MMEngine binds every process to a GPU, and its data-parallel wrapper
+    names a device, which PyTorch refuses for models on the CPU.
+    """
+    dist.init_process_group('gloo')
+    cfg.model_wrapper_cfg = dict(
+        type='MMDistributedDataParallel', device_ids=None
+    )
+    print_log(
+        f'no CUDA device: {dist.get_world_size()} processes on the CPU, '
+        'joined by gloo',
+        'current',
+    )
+
+
+def build_runner(args: argparse.Namespace) -> Runner:
+    """Build the runner that the command line describes."""
+    cfg = load_config(args)
+    if args.launcher == 'pytorch' and not torch.cuda.is_available():
+        use_gloo(cfg)
+    return Runner.from_cfg(cfg)

@@ -1,0 +1,1 @@
+"""A first result on real images, without any download."""

@@ -1,0 +1,189 @@
+"""What the quickstart shows: a table and one picture."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use('Agg')  # draws without a screen
+
+import matplotlib.pyplot as plt  # noqa: E402
+import numpy as np  # noqa: E402
+import torch  # noqa: E402
+from mmengine.config import Config  # noqa: E402
+from mmengine.dataset import default_collate  # noqa: E402
+from mmengine.registry import init_default_scope  # noqa: E402
+from mmpretrain.registry import DATASETS, MODELS  # noqa: E402
+
+from ..checkpoint import load_tensors  # noqa: E402
+
+STRIP = 8  # images in the strip
+
+
+@dataclass
+class Log:
+    """Curves of one run, read from MMEngine's ``scalars.json``.
+
+    Attributes:
+        student: Accuracy in [0, 1] before the first epoch and after each.
+        teacher: The same of the teacher.
+        epoch: Where the following were logged, in epochs.
+        conf_ratio: Share of confident pseudo-labels, in [0, 1].
+        pseudo_label_acc: Accuracy of the confident ones, in [0, 1].
+    """
+
+    student: list[float]
+    teacher: list[float]
+    epoch: list[float]
+    conf_ratio: list[float]
+    pseudo_label_acc: list[float]
+
+
+def read_log(work_dir: Path) -> Log:
+    """Read the newest run in a work dir.
+
+    Raises:
+        FileNotFoundError: If the work dir holds no run.
+    """
+    files = sorted(Path(work_dir).glob('*/vis_data/scalars.json'))
+    if not files:
+        raise FileNotFoundError(f'there is no finished run in {work_dir}')
+    lines = [json.loads(line) for line in files[-1].read_text().splitlines()]
+    val = [line for line in lines if 'student/accuracy/top1' in line]
+    train = [line for line in lines if 'conf_ratio' in line]
+    steps_per_epoch = max(
+        (line['iter'] for line in train if line['epoch'] == 1), default=1
+    )
+    return Log(
+        student=[line['student/accuracy/top1'] / 100 for line in val],
+        teacher=[line['teacher/accuracy/top1'] / 100 for line in val],
+        epoch=[line['iter'] / steps_per_epoch for line in train],
+        conf_ratio=[line['conf_ratio'] for line in train],
+        pseudo_label_acc=[line['pseudo_label_acc'] for line in train],
+    )
+
+
+def table(summary: dict) -> str:
+    """Format the accuracies on the held-out part, in per cent."""
+    rows = [
+        ('', 'student', 'teacher'),
+        ('zero-shot', summary['zero_shot'], summary['zero_shot']),
+        (
+            'self-training alone',
+            summary['self_training_only'],
+            summary['self_training_only_teacher'],
+        ),
+        ('MUST', summary['student'], summary['teacher']),
+    ]
+    lines = []
+    for name, *cells in rows:
+        shown = [
+            cell if isinstance(cell, str) else f'{100 * cell:.1f} %'
+            for cell in cells
+        ]
+        lines.append(f'{name:22}' + ''.join(f'{cell:>10}' for cell in shown))
+    return '\n'.join(lines)
+
+
+def draw_picture(root: Path, logs: dict[str, Log], path: Path) -> None:
+    """Draw accuracy and pseudo-label curves above a strip of images.
+
+    Args:
+        root: Folder of the quickstart, with the run ``must`` in it.
+        logs: Curves of the runs ``must`` and ``self_training``.
+        path: PNG file to write.
+    """
+    figure = plt.figure(figsize=(10, 8), layout='constrained')
+    curves, strip = figure.subfigures(2, 1, height_ratios=(1, 1.15))
+    left, right = curves.subplots(1, 2)
+    _draw_accuracy(left, logs)
+    _draw_pseudo_labels(right, logs['must'])
+    _draw_strip(strip, root / 'must')
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+
+
+def _draw_accuracy(axes: plt.Axes, logs: dict[str, Log]) -> None:
+    for name, label, colour in (
+        ('must', 'MUST', 'tab:blue'),
+        ('self_training', 'self-training alone', 'tab:orange'),
+    ):
+        for who, style in (('student', '-'), ('teacher', '--')):
+            values = 100 * np.array(getattr(logs[name], who))
+            axes.plot(values, style, color=colour, label=f'{label}, {who}')
+    zero_shot = 100 * logs['must'].student[0]
+    axes.axhline(zero_shot, color='grey', lw=1, label='zero-shot')
+    axes.set(
+        title='Accuracy on the held-out part (%)',
+        xlabel='epoch',
+        ylim=(0, 100),
+    )
+    axes.legend(fontsize=8, loc='lower right')
+    axes.grid(alpha=0.3)
+
+
+def _draw_pseudo_labels(axes: plt.Axes, log: Log) -> None:
+    axes.plot(
+        log.epoch,
+        100 * np.array(log.conf_ratio),
+        label='share that is confident',
+    )
+    axes.plot(
+        log.epoch,
+        100 * np.array(log.pseudo_label_acc),
+        label='accuracy of the confident',
+    )
+    axes.set(title='Pseudo-labels (%)', xlabel='epoch', ylim=(0, 102))
+    axes.legend(fontsize=8, loc='lower right')
+    axes.grid(alpha=0.3)
+
+
+@torch.no_grad()
+def _draw_strip(figure, work_dir: Path) -> None:
+    """Draw weak view, masked view, reconstruction and pseudo-label."""
+    cfg = Config.fromfile(next(work_dir.glob('*.py')))
+    init_default_scope(cfg.default_scope)
+    dataset = DATASETS.build(cfg.train_dataloader.dataset)
+    samples = [dataset[index] for index in range(STRIP)]
+    model = MODELS.build(dict(cfg.model, start=None)).eval()
+    checkpoint = (work_dir / 'last_checkpoint').read_text()
+    model.load_state_dict(load_tensors(checkpoint)['state_dict'])
+
+    batch = model.data_preprocessor(default_collate(samples), training=True)
+    weak, strong = batch['inputs']
+    mask = model.stack_masks(batch['data_samples'])
+    with model.mask_token.masking(model.backbone, mask):
+        feats = model.backbone(strong)
+    reconstruction = model.reconstruct(model.patch_features(feats), mask)
+    side = strong.shape[-1] // mask.shape[-1]
+    pixels = mask.repeat_interleave(side, 1).repeat_interleave(side, 2)[
+        :, None
+    ]
+    confidence, label = model.teacher_probs(weak).max(dim=1)
+    classes = dataset.metainfo['classes']
+
+    def to_rgb(images: torch.Tensor) -> np.ndarray:
+        pre = model.data_preprocessor
+        pixels = (images * pre.std + pre.mean) / 255
+        return pixels.clamp(0, 1).permute(0, 2, 3, 1).numpy()
+
+    masked = torch.where(pixels, torch.zeros_like(strong), strong)
+    filled = torch.where(pixels, reconstruction, strong)
+    rows = ('weak view', 'masked view', 'reconstruction')
+    grid = figure.subplots(len(rows), STRIP)
+    for row, (name, images) in enumerate(
+        zip(rows, map(to_rgb, (weak, masked, filled)), strict=True)
+    ):
+        for axes, image in zip(grid[row], images, strict=True):
+            axes.imshow(image)
+            axes.set(xticks=[], yticks=[])
+        grid[row][0].set_ylabel(name, fontsize=8)
+    for axes, sure, index in zip(grid[-1], confidence, label, strict=True):
+        text = f'{classes[index]}\n{sure:.0%}'
+        if sure <= model.head.threshold:
+            text += ', unused'
+        axes.set_xlabel(text, fontsize=8)
+    figure.suptitle("Below each: the teacher's pseudo-label", fontsize=9)

@@ -1,0 +1,97 @@
+"""Packaging of must_mm: configs and tools travel inside the package.
+
+OpenMMLab's tools look for a package's configs under ``<package>/.mim``. A
+built wheel gets copies there, an editable install gets links.
+"""
+
+import shutil
+from pathlib import Path
+
+from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
+from setuptools.command.editable_wheel import editable_wheel
+
+ROOT = Path(__file__).resolve().parent
+SHIPPED = ('configs', 'tools', 'model-index.yml')
+
+
+class BuildWithConfigs(build_py):
+    """Copies configs and tools into the built package."""
+
+    def run(self):
+        super().run()
+        if self.editable_mode:
+            return
+        target = Path(self.build_lib, 'must_mm', '.mim')
+        for name in SHIPPED:
+            source = ROOT / name
+            if source.is_dir():
+                shutil.copytree(
+                    source,
+                    target / name,
+                    dirs_exist_ok=True,
+                    ignore=shutil.ignore_patterns('__pycache__'),
+                )
+            elif source.is_file():
+                target.mkdir(parents=True, exist_ok=True)
+                shutil.copy(source, target)
+
+
+class EditableWithConfigs(editable_wheel):
+    """Links configs and tools into the package in the source tree."""
+
+    def run(self):
+        target = ROOT / 'must_mm' / '.mim'
+        target.mkdir(exist_ok=True)
+        for name in SHIPPED:
+            link = target / name
+            if (ROOT / name).exists() and not link.exists():
+                link.symlink_to(Path('..', '..', name))
+        super().run()
+
+
+def read_version() -> str:
+    """Version of the package, without importing it."""
+    for line in (ROOT / 'must_mm' / '__init__.py').read_text().splitlines():
+        if line.startswith('__version__'):
+            return line.split("'")[1]
+    raise RuntimeError('must_mm/__init__.py states no __version__')
+
+
+setup(
+    name='must_mm',
+    version=read_version(),
+    description='Masked unsupervised self-training for MMPretrain: better '
+    'zero-shot classifiers from unlabeled images',
+    long_description=(ROOT / 'README.md').read_text(encoding='utf-8'),
+    long_description_content_type='text/markdown',
+    license='Apache-2.0',
+    python_requires='>=3.10',
+    packages=find_packages(include=['must_mm', 'must_mm.*']),
+    install_requires=[
+        'numpy',
+        'open_clip_torch>=3.0',
+        'pillow',
+        'safetensors',
+        'torch>=2.6',
+        'torchvision',
+    ],
+    # The two engines share their import names, so neither is a fixed
+    # dependency: one of them, never both.
+    extras_require={
+        'upstream': [
+            'mmcv-lite>=2.0',
+            'mmengine>=0.10',
+            'mmpretrain>=1.2',
+            'setuptools<82',
+        ],
+        'onedl': ['onedl-mmengine', 'onedl-mmpretrain', 'opencv-python'],
+        'quickstart': ['matplotlib', 'scikit-learn'],
+        'test': ['matplotlib', 'pytest', 'ruff', 'scikit-learn'],
+    },
+    cmdclass={
+        'build_py': BuildWithConfigs,
+        'editable_wheel': EditableWithConfigs,
+    },
+    zip_safe=False,
+)

@@ -1,0 +1,6 @@
+"""Evaluate student and teacher: python tools/test.py CONFIG CHECKPOINT"""
+
+from must_mm.launch import build_runner, parse_args
+
+if __name__ == '__main__':
+    build_runner(parse_args(__doc__, 'test')).test()

@@ -1,0 +1,6 @@
+"""Train with a config: python tools/train.py configs/must/NAME.py"""
+
+from must_mm.launch import build_runner, parse_args
+
+if __name__ == '__main__':
+    build_runner(parse_args(__doc__, 'train')).train()
