@@ -8,7 +8,7 @@ from mmengine.config.utils import MODULE2PACKAGE
 
 from . import checkpoint, replay
 from .classifier import CLIPProjection, PseudoLabelHead
-from .guards import DataCheckHook, FairnessRestartHook, FiniteLossHook
+from .guards import ClassCheckHook, FairnessRestartHook, FiniteLossHook
 from .losses import FairnessLoss, GlobalLocalAlignmentLoss
 from .masking import MaskToken, MUSTMaskGenerator
 from .must import MUST
@@ -26,7 +26,7 @@ __version__ = '0.1.0'
 __all__ = [
     'MUST',
     'CLIPProjection',
-    'DataCheckHook',
+    'ClassCheckHook',
     'EMATeacherHook',
     'EpochSampler',
     'FairnessLoss',

@@ -3,32 +3,39 @@
 import torch
 from mmengine.hooks import Hook
 from mmpretrain.registry import HOOKS
+from torch.utils.data import DataLoader
 
 from .teacher import unwrap
 
 
+def check_training_data(loader: DataLoader) -> None:
+    """Refuse a training set that does not fill one batch.
+
+    Raises:
+        ValueError: If an epoch would have no iteration.
+    """
+    if len(loader) == 0:
+        raise ValueError(
+            f'train_dataloader: the data set has {len(loader.dataset)} '
+            f'images, not enough for one batch of {loader.batch_size} per '
+            'process. Check dataset.data_root, data_prefix and ann_file, or '
+            'lower batch_size'
+        )
+
+
 @HOOKS.register_module()
-class DataCheckHook(Hook):
-    """Refuses data that cannot train or cannot be evaluated, early."""
+class ClassCheckHook(Hook):
+    """Refuses a validation set with other classes than the model's."""
 
     def before_train(self, runner) -> None:
-        """Check the data loaders against each other and the model.
+        """Compare the number of classes.
 
         Raises:
-            ValueError: If an epoch would have no iteration, or the validation
-                set has other classes than the model.
+            ValueError: If they differ.
         """
-        loader = runner.train_dataloader
-        if len(loader) == 0:
-            raise ValueError(
-                f'train_dataloader: the data set has {len(loader.dataset)} '
-                f'images, not enough for one batch of {loader.batch_size} per '
-                'process. Check dataset.data_root and data_prefix, or lower '
-                'batch_size'
-            )
-        num_classes = unwrap(runner.model).head.num_classes
         if runner.val_loop is None:
             return
+        num_classes = unwrap(runner.model).head.num_classes
         metainfo = getattr(runner.val_dataloader.dataset, 'metainfo', {})
         classes = metainfo.get('classes')
         if classes is not None and len(classes) != num_classes:

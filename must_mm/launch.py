@@ -9,6 +9,8 @@ from mmengine.config import Config, DictAction
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 
+from .guards import check_training_data
+
 
 def parse_args(
     description: str, phase: str, argv: list[str] | None = None
@@ -103,9 +105,22 @@ def use_gloo(cfg: Config) -> None:
     )
 
 
-def build_runner(args: argparse.Namespace) -> Runner:
-    """Build the runner that the command line describes."""
+def build_runner(
+    description: str, phase: str, argv: list[str] | None = None
+) -> Runner:
+    """Build the runner that a command line describes.
+
+    Args:
+        description: Shown by ``--help``.
+        phase: ``'train'`` or ``'test'``.
+        argv: Arguments; those of the process by default.
+    """
+    args = parse_args(description, phase, argv)
     cfg = load_config(args)
     if args.launcher == 'pytorch' and not torch.cuda.is_available():
         use_gloo(cfg)
-    return Runner.from_cfg(cfg)
+    runner = Runner.from_cfg(cfg)
+    if phase == 'train':
+        # before the schedule is built, which fails without a clear reason
+        check_training_data(runner.train_dataloader)
+    return runner

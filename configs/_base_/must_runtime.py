@@ -10,7 +10,7 @@ custom_hooks = [
         warmup_steps=2000,
     ),
     dict(type='ValidateStartHook'),
-    dict(type='DataCheckHook'),
+    dict(type='ClassCheckHook'),
     dict(type='FairnessRestartHook'),
     dict(type='FiniteLossHook'),
 ]

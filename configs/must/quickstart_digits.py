@@ -162,7 +162,7 @@ custom_hooks = [
         warmup_steps=100,
     ),
     dict(type='ValidateStartHook'),
-    dict(type='DataCheckHook'),
+    dict(type='ClassCheckHook'),
     dict(type='FairnessRestartHook'),
     dict(type='FiniteLossHook'),
 ]

@@ -6,19 +6,16 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-import matplotlib
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure, SubFigure
+from mmengine.config import Config
+from mmengine.dataset import default_collate
+from mmengine.registry import init_default_scope
+from mmpretrain.registry import DATASETS, MODELS
 
-matplotlib.use('Agg')  # draws without a screen
-
-import matplotlib.pyplot as plt  # noqa: E402
-import numpy as np  # noqa: E402
-import torch  # noqa: E402
-from mmengine.config import Config  # noqa: E402
-from mmengine.dataset import default_collate  # noqa: E402
-from mmengine.registry import init_default_scope  # noqa: E402
-from mmpretrain.registry import DATASETS, MODELS  # noqa: E402
-
-from ..checkpoint import load_tensors  # noqa: E402
+from ..checkpoint import load_tensors
 
 STRIP = 8  # images in the strip
 
@@ -96,17 +93,16 @@ def draw_picture(root: Path, logs: dict[str, Log], path: Path) -> None:
         logs: Curves of the runs ``must`` and ``self_training``.
         path: PNG file to write.
     """
-    figure = plt.figure(figsize=(10, 8), layout='constrained')
+    figure = Figure(figsize=(10, 8), layout='constrained')
     curves, strip = figure.subfigures(2, 1, height_ratios=(1, 1.15))
     left, right = curves.subplots(1, 2)
     _draw_accuracy(left, logs)
     _draw_pseudo_labels(right, logs['must'])
     _draw_strip(strip, root / 'must')
     figure.savefig(path, dpi=120)
-    plt.close(figure)
 
 
-def _draw_accuracy(axes: plt.Axes, logs: dict[str, Log]) -> None:
+def _draw_accuracy(axes: Axes, logs: dict[str, Log]) -> None:
     for name, label, colour in (
         ('must', 'MUST', 'tab:blue'),
         ('self_training', 'self-training alone', 'tab:orange'),
@@ -125,7 +121,7 @@ def _draw_accuracy(axes: plt.Axes, logs: dict[str, Log]) -> None:
     axes.grid(alpha=0.3)
 
 
-def _draw_pseudo_labels(axes: plt.Axes, log: Log) -> None:
+def _draw_pseudo_labels(axes: Axes, log: Log) -> None:
     axes.plot(
         log.epoch,
         100 * np.array(log.conf_ratio),
@@ -142,7 +138,7 @@ def _draw_pseudo_labels(axes: plt.Axes, log: Log) -> None:
 
 
 @torch.no_grad()
-def _draw_strip(figure, work_dir: Path) -> None:
+def _draw_strip(figure: SubFigure, work_dir: Path) -> None:
     """Draw weak view, masked view, reconstruction and pseudo-label."""
     cfg = Config.fromfile(next(work_dir.glob('*.py')))
     init_default_scope(cfg.default_scope)
