@@ -39,7 +39,7 @@ BATCH_SIZE = 256
 LEARNING_RATE = 1e-3
 WEIGHT_DECAY = 0.05
 WARMUP = 0.1  # share of the steps
-SMOOTHING = 0.1  # of the targets: curbs confidence on unseen strokes
+SMOOTHING = 0.0
 MAX_SCALE = 100.0  # of exp(logit_scale), as in CLIP
 REPORT_EVERY = 5.0  # seconds
 

@@ -1,0 +1,40 @@
+"""Shared fixtures; the toy runs themselves are in ``tiny.py``."""
+
+import os
+
+import pytest
+import torch
+from mmengine.registry import init_default_scope
+from tiny import ROOT, tiny_config, write_images
+
+torch.set_num_threads(1)
+init_default_scope('mmpretrain')  # as every run of a config does
+
+
+@pytest.fixture(autouse=True)
+def private_cache(tmp_path, monkeypatch):
+    """Keep the cache of zero-shot classifiers out of the user's home."""
+    monkeypatch.setenv('MUST_MM_CACHE', str(tmp_path / 'cache'))
+
+
+@pytest.fixture(scope='session')
+def images(tmp_path_factory):
+    """A folder with 24 generated images of four classes."""
+    return write_images(tmp_path_factory.mktemp('data'))
+
+
+@pytest.fixture
+def config(images, tmp_path):
+    """A toy config, three epochs of three iterations."""
+    return tiny_config(images, tmp_path / 'run')
+
+
+@pytest.fixture(scope='session')
+def subprocess_env():
+    """Environment in which a tool finds the package, on few threads."""
+    paths = [str(ROOT), os.environ.get('PYTHONPATH', '')]
+    return dict(
+        os.environ,
+        PYTHONPATH=os.pathsep.join(filter(None, paths)),
+        OMP_NUM_THREADS='1',
+    )
