@@ -14,7 +14,7 @@ _base_ = [
 root = 'work_dirs/quickstart'
 image_size, patch_size = 32, 8
 width, embed_dims = 128, 64
-batch_size, lr_per_256, epochs = 64, 1e-3, 20
+batch_size, lr_per_256, epochs = 64, 1e-3, 30
 classes = [
     'zero',
     'one',

@@ -39,7 +39,6 @@ BATCH_SIZE = 256
 LEARNING_RATE = 1e-3
 WEIGHT_DECAY = 0.05
 WARMUP = 0.1  # share of the steps
-SMOOTHING = 0.0
 MAX_SCALE = 100.0  # of exp(logit_scale), as in CLIP
 REPORT_EVERY = 5.0  # seconds
 
@@ -85,7 +84,6 @@ def contrastive_loss(logits: Tensor, labels: Tensor) -> Tensor:
             (\log p_{ij} + \log q_{ij}) / B
 
     where :math:`p` is the softmax over captions and :math:`q` over images.
-    The rows of targets are smoothed by ``SMOOTHING``.
 
     Args:
         logits: Scaled cosines, image i with caption j, shape (B, B).
@@ -96,8 +94,8 @@ def contrastive_loss(logits: Tensor, labels: Tensor) -> Tensor:
     """
     positive = (labels[:, None] == labels[None, :]).float()
     target = positive / positive.sum(1, keepdim=True)
-    by_image = F.cross_entropy(logits, target, label_smoothing=SMOOTHING)
-    by_text = F.cross_entropy(logits.T, target, label_smoothing=SMOOTHING)
+    by_image = F.cross_entropy(logits, target)
+    by_text = F.cross_entropy(logits.T, target)
     return (by_image + by_text) / 2
 
 
@@ -124,7 +122,7 @@ def train_tiny_clip(
     image_size: int = 32,
     patch_size: int = 8,
     renderings: int = 20000,
-    epochs: int = 4,
+    epochs: int = 6,
     progress: Callable[[str], None] | None = None,
 ) -> Path:
     """Train on renderings only and write ``tiny_clip.json`` and ``.pt``.
