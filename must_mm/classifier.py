@@ -51,6 +51,9 @@ class CLIPProjection(BaseModule):
         return (self.project(self.ln_post(feats[-1][:, 0])),)
 
 
+_FAIRNESS = dict(type='FairnessLoss')
+
+
 @MODELS.register_module()
 class PseudoLabelHead(ClsHead):
     """A text-initialised linear classifier trained on pseudo-labels.
@@ -80,13 +83,11 @@ class PseudoLabelHead(ClsHead):
         num_classes: int,
         in_channels: int,
         threshold: float = 0.7,
-        fairness: dict | None = None,
+        fairness: dict | None = _FAIRNESS,
         logit_scale: float = 100.0,
         topk: tuple[int, ...] = (1,),
         init_cfg: dict | None = None,
     ) -> None:
-        if fairness is None:
-            fairness = dict(type='FairnessLoss')
         super().__init__(topk=topk, init_cfg=init_cfg)
         if not 0 < threshold < 1:
             raise ValueError(

@@ -122,5 +122,12 @@ def build_runner(
     runner = Runner.from_cfg(cfg)
     if phase == 'train':
         # before the schedule is built, which fails without a clear reason
-        check_training_data(runner.train_dataloader)
+        try:
+            loader = runner.train_dataloader
+        except (OSError, RuntimeError, ValueError) as error:
+            raise ValueError(
+                f'train_dataloader: no images could be read ({error}). Check '
+                'dataset.data_root, data_prefix and ann_file'
+            ) from error
+        check_training_data(loader)
     return runner

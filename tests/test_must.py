@@ -382,7 +382,6 @@ class Interrupt(Hook):
         {'train_dataloader.num_workers': 2},
         {
             'train_dataloader.num_workers': 2,
-            'train_dataloader.persistent_workers': True,
             'model.head.fairness.moving_average': True,
             # four iterations an epoch, so that no checkpoint falls between
             # two optimizer steps: accumulated gradients are not saved
@@ -390,7 +389,7 @@ class Interrupt(Hook):
             'optim_wrapper.accumulative_counts': 2,
         },
     ],
-    ids=['no_workers', 'two_workers', 'persistent_workers_accumulation'],
+    ids=['no_workers', 'two_workers', 'two_workers_accumulation'],
 )
 def test_resume_is_exact(images, tmp_path, changes):
     """Interrupted in epoch 2 of 3 and resumed, against uninterrupted."""
@@ -423,6 +422,17 @@ def test_resume_is_exact(images, tmp_path, changes):
         assert_same_tensors(found[part], expected[part], part)
     first = load_tensors(tmp_path / 'whole' / 'epoch_2.pth')['state_dict']
     assert any(not torch.equal(first[n], names[n]) for n in names)
+
+
+def test_resume_without_a_checkpoint_starts(images, tmp_path):
+    """As a job does that is always started with ``--resume``."""
+    changes = {'train_cfg.max_epochs': 1}
+    fresh = train(tiny_config(images, tmp_path / 'fresh', changes))
+    again = tiny_config(images, tmp_path / 'again', changes)
+    again.dump(tmp_path / 'again.py')
+    runner = launch('train', tmp_path / 'again.py', '--resume')
+    runner.train()
+    assert_same_tensors(weights(runner), weights(fresh))
 
 
 def test_rates_fall_to_a_floor_per_group(config):
