@@ -260,7 +260,7 @@ class MUST(ImageClassifier):
         losses = self.head.loss(global_feats, data_samples, teacher_probs)
         patches = self.patch_features(feats)
         if self.decoder is not None:
-            losses['loss_mim'] = self.mim_head.loss(
+            losses['loss_mim'] = self.reconstruction_loss(
                 self.reconstruct(patches, mask), strong, mask
             )
         if self.align_loss is not None:
@@ -291,6 +291,37 @@ class MUST(ImageClassifier):
         """
         grid = mask.shape[1:]
         return self.decoder(patches.transpose(1, 2).unflatten(2, grid))
+
+    def reconstruction_loss(
+        self,
+        reconstruction: torch.Tensor,
+        image: torch.Tensor,
+        mask: torch.Tensor,
+    ) -> torch.Tensor:
+        """``L_mim``: L1 distance on the masked pixels (Sec. 3.2).
+
+        Args:
+            reconstruction: The decoder's image, (B, 3, H, W).
+            image: The normalised strong view, (B, 3, H, W).
+            mask: (B, h, w), true where masked.
+
+        Raises:
+            ValueError: If the patch size of decoder or head is not the
+                backbone's.
+        """
+        side = image.shape[-1] // mask.shape[-1]
+        if reconstruction.shape != image.shape:
+            raise ValueError(
+                f'model.decoder.encoder_stride must be {side}, the patch '
+                f'size of the backbone: the view is {tuple(image.shape)}, '
+                f'its reconstruction {tuple(reconstruction.shape)}'
+            )
+        if self.mim_head.patch_size != side:
+            raise ValueError(
+                f'model.mim_head.patch_size is {self.mim_head.patch_size}, '
+                f'the patch size of the backbone is {side}: make them equal'
+            )
+        return self.mim_head.loss(reconstruction, image, mask)
 
     @staticmethod
     def stack_masks(data_samples: list[DataSample]) -> torch.Tensor:

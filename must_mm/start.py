@@ -119,6 +119,16 @@ class OpenCLIPStart:
         return str(path)
 
     @property
+    def quick_gelu(self) -> bool:
+        """Whether the weights were trained with QuickGELU.
+
+        open_clip only warns where a tag and a model name disagree.
+        """
+        tag = open_clip.get_pretrained_cfg(self.model, self.pretrained)
+        config = open_clip.get_model_config(self.model)
+        return bool(tag.get('quick_gelu') or config.get('quick_gelu'))
+
+    @property
     def path(self) -> Path:
         """The cached file, named by what its content depends on."""
         weights = Path(self.pretrained)
@@ -173,9 +183,11 @@ class OpenCLIPStart:
         try:
             with plain_data_only(self.pretrained):
                 clip = open_clip.create_model(
-                    self.model, pretrained=self.pretrained
+                    self.model,
+                    pretrained=self.pretrained,
+                    force_quick_gelu=self.quick_gelu,
                 )
-        except ValueError as error:
+        except (ValueError, FileNotFoundError) as error:
             if Path(self.pretrained).is_file():
                 raise ValueError(f'model.start.pretrained: {error}') from error
             source = open_clip.get_pretrained_cfg(self.model, self.pretrained)
@@ -207,4 +219,28 @@ class OpenCLIPStart:
                 f'model.start.classes has {len(self.classes)} names, '
                 f'model.head.num_classes is {classes}: make them equal'
             )
+        self._check_function(model.backbone)
         model.load_state_dict(self.load(), strict=False)
+
+    def _check_function(self, backbone: nn.Module) -> None:
+        """Compare what no tensor's shape tells: heads and activation.
+
+        Raises:
+            ValueError: If the backbone would compute another function.
+        """
+        vision = open_clip.get_model_config(self.model)['vision_cfg']
+        heads = vision['width'] // vision.get('head_width', 64)
+        for layer in backbone.layers:
+            if layer.attn.num_heads != heads:
+                raise ValueError(
+                    f'model.backbone.arch has {layer.attn.num_heads} heads, '
+                    f'{self.model} has {heads}: make them equal'
+                )
+            activation = type(layer.ffn.layers[0][1]).__name__
+            wanted = 'QuickGELU' if self.quick_gelu else 'GELU'
+            if activation != wanted:
+                raise ValueError(
+                    f'model.backbone.layer_cfgs.act_cfg is {activation}, '
+                    f'{self.model} ({self.pretrained}) has {wanted}: set it '
+                    "to dict(type='mmpretrain.QuickGELU') or 'GELU'"
+                )
