@@ -1,6 +1,8 @@
 """Shared fixtures; the toy runs themselves are in ``tiny.py``."""
 
 import os
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -38,3 +40,25 @@ def subprocess_env():
         PYTHONPATH=os.pathsep.join(filter(None, paths)),
         OMP_NUM_THREADS='1',
     )
+
+
+@pytest.fixture(scope='session')
+def short_quickstart(tmp_path_factory, subprocess_env):
+    """Folder that the quickstart leaves, all stages but few steps.
+
+    Tests read it and leave it as it is.
+    """
+    root = tmp_path_factory.mktemp('quickstart')
+    subprocess.run(
+        [
+            sys.executable,
+            str(ROOT / 'tools' / 'quickstart.py'),
+            f'--work-dir={root}',
+            '--renderings=2048',
+            '--start-epochs=1',
+            '--epochs=1',
+        ],
+        env=subprocess_env,
+        check=True,
+    )
+    return root

@@ -1,0 +1,73 @@
+"""A wheel carries configs and tools; set-up scripts are sound shell."""
+
+import subprocess
+import sys
+import zipfile
+
+import pytest
+from tiny import ROOT
+
+
+@pytest.fixture(scope='module')
+def wheel(tmp_path_factory):
+    """A wheel built from a copy of the tracked files."""
+    source = tmp_path_factory.mktemp('source')
+    names = subprocess.run(
+        ['git', 'ls-files', '-zco', '--exclude-standard'],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    ).stdout.split('\0')  # fmt: skip
+    for name in filter(None, names):
+        if (ROOT / name).is_file():
+            (source / name).parent.mkdir(parents=True, exist_ok=True)
+            (source / name).write_bytes((ROOT / name).read_bytes())
+    out = tmp_path_factory.mktemp('wheel')
+    subprocess.run(
+        [
+            sys.executable, '-m', 'pip', 'wheel', '--quiet', '--no-deps',
+            '--no-build-isolation', '--wheel-dir', str(out), str(source),
+        ],
+        check=True,
+    )  # fmt: skip
+    return next(out.glob('must_mm-*.whl'))
+
+
+def test_wheel_carries_configs_and_tools(wheel):
+    inside = set(zipfile.ZipFile(wheel).namelist())
+    for folder in ('configs', 'tools'):
+        for path in (ROOT / folder).rglob('*'):
+            if path.is_file() and '__pycache__' not in path.parts:
+                name = path.relative_to(ROOT).as_posix()
+                assert f'must_mm/.mim/{name}' in inside
+    for path in (ROOT / 'must_mm').rglob('*.py'):
+        if '.mim' not in path.parts:
+            assert path.relative_to(ROOT).as_posix() in inside
+    assert not any(name.startswith('tests/') for name in inside)
+
+
+def test_installed_wheel_finds_its_files(wheel, tmp_path):
+    """Unpacked away from the checkout, as an install leaves it."""
+    zipfile.ZipFile(wheel).extractall(tmp_path)
+    script = (
+        'from mmengine.config import Config\n'
+        'from must_mm.configs import config_path, tool_path\n'
+        'path = config_path("must/quickstart_digits.py")\n'
+        'print(Config.fromfile(path).model.type, path)\n'
+        'print(tool_path("train.py"))\n'
+    )
+    done = subprocess.run(
+        [sys.executable, '-W', 'ignore', '-c', script],
+        cwd=tmp_path, capture_output=True, text=True, check=True,
+        env={'PYTHONPATH': str(tmp_path), 'PATH': ''},
+    )  # fmt: skip
+    lines = done.stdout.strip().splitlines()[-2:]
+    assert lines[0].startswith(f'MUST {tmp_path}')
+    assert lines[1].startswith(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    'script',
+    sorted((ROOT / 'tools').glob('*.sh')) + [ROOT / '.ci' / 'run'],
+    ids=lambda path: path.name,
+)
+def test_scripts_are_sound_shell(script):
+    subprocess.run(['bash', '-n', str(script)], check=True)
