@@ -87,7 +87,7 @@ def test_contrast_counts_every_caption_of_the_class():
     'changes, message',
     [
         (dict(patch_size=7), 'patch_size 7 does not divide image_size 32'),
-        (dict(renderings=100), 'at least 256'),
+        (dict(renderings=100), 'at least 128'),
     ],
 )
 def test_start_model_refuses_sizes(tmp_path, changes, message):

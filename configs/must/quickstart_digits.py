@@ -14,7 +14,7 @@ _base_ = [
 root = 'work_dirs/quickstart'
 image_size, patch_size = 32, 8
 width, embed_dims = 128, 64
-batch_size, lr_per_256, epochs = 64, 1e-3, 30
+batch_size, lr_per_256, epochs = 64, 2e-3, 30
 classes = [
     'zero',
     'one',
@@ -150,7 +150,11 @@ val_dataloader = dict(
 test_dataloader = val_dataloader
 val_evaluator = test_evaluator = dict(type='Accuracy', topk=1)
 
-optim_wrapper = dict(optimizer=dict(lr=lr_per_256 * batch_size / 256))
+# Four layers that must learn another look: little layer decay.
+optim_wrapper = dict(
+    optimizer=dict(lr=lr_per_256 * batch_size / 256),
+    paramwise_cfg=dict(layer_decay_rate=0.9),
+)
 param_scheduler = dict(T_max=epochs, eta_min_ratio=1e-6 / lr_per_256)
 train_cfg = dict(max_epochs=epochs)
 default_hooks = dict(logger=dict(interval=9))

@@ -1,9 +1,9 @@
 """Synthetic digits: what the tiny CLIP knows before it sees the target.
 
-Glyphs of the fonts that matplotlib ships are bent, thickened or thinned, and
-photographed by the target's camera: a 32x32 bitmap whose 4x4 blocks are
-averaged to 8x8 pixels and enlarged again. The camera is known beforehand; the
-target's images and labels take no part.
+Glyphs of the fonts that matplotlib ships are turned, bent, crossed or
+interrupted by a slip of the pen, thickened or thinned, and given noise. They
+stay sharp print: handwriting, and the target's coarse pixels, are left for
+the adaptation to learn.
 """
 
 from __future__ import annotations
@@ -18,21 +18,25 @@ import torch.nn.functional as F
 from matplotlib.ft2font import FT2Font
 from PIL import Image, ImageDraw, ImageFont
 
-from .target import CLASS_NAMES, LEVELS, upscale
+from .target import CLASS_NAMES
 
-BITMAP = 32  # side of the camera's bitmap
+BITMAP = 32  # side of the bitmap that is drawn
 GLYPH = 96  # side of a cached glyph; its ink is INK pixels tall
 INK = 64
 CHUNK = 2048  # renderings worked on at once, bounds the memory
 
-CAMERA_SHARE = 0.75  # share of renderings that pass through 8x8 pixels
 MAX_ROTATION = 0.3  # radians
 MAX_SHEAR = 0.4
 MAX_SHIFT = 0.08  # of half the bitmap's side
 MAX_BEND = 0.12  # of half the bitmap's side
+MAX_RISE = 0.35  # of half the ink's height, by which its middle moves
+SLIP_SHARE = 0.2  # share of renderings with a stray stroke; as many with a gap
+SLIP_LENGTH = 0.6  # of the distance between two random points
+SLIP_WIDTH = (0.04, 0.14)  # half of it, of half the bitmap's side
 HEIGHT = (0.8, 1.05)  # ink height over the bitmap's side
 ASPECT = (0.7, 1.3)  # stretch of the width
 INK_LEVEL = (0.15, 0.55)  # threshold after blurring: low is a thick stroke
+MAX_UNEVEN = 0.2  # change of that threshold within a rendering
 CONTRAST = (0.75, 1.0)
 MAX_NOISE = 0.06
 
@@ -88,6 +92,35 @@ def _uniform(
     return torch.from_numpy(rng.uniform(low, high, shape).astype(np.float32))
 
 
+def _coarse_field(
+    rng: np.random.Generator, size: float, *shape: int
+) -> torch.Tensor:
+    """Random values up to ``size``, enlarged smoothly to the bitmap."""
+    return F.interpolate(
+        _uniform(rng, -size, size, *shape),
+        (BITMAP, BITMAP),
+        mode='bicubic',
+        align_corners=True,
+    )
+
+
+def _slip(drawn: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+    """Add a short straight stroke to some bitmaps, cut one out of others."""
+    count = len(drawn)
+    start, other = _uniform(rng, -0.7, 0.7, 2, count, 2, 1, 1)
+    along = SLIP_LENGTH * (other - start)
+    axis = torch.linspace(-1, 1, BITMAP)
+    offset = torch.stack(torch.meshgrid(axis, axis, indexing='xy')) - start
+    nearest = (offset * along).sum(1, keepdim=True)
+    nearest = (nearest / along.square().sum(1, keepdim=True)).clamp(0, 1)
+    square = (offset - nearest * along).square().sum(1, keepdim=True)
+    width = _uniform(rng, *SLIP_WIDTH, count, 1, 1, 1)
+    stroke = (square < width.square()).float()
+    kind = _uniform(rng, 0, 1, count, 1, 1, 1)
+    drawn = torch.where(kind < SLIP_SHARE, drawn.maximum(stroke), drawn)
+    return torch.where(kind > 1 - SLIP_SHARE, drawn * (1 - stroke), drawn)
+
+
 def _bitmaps(labels: np.ndarray, rng: np.random.Generator) -> torch.Tensor:
     """Draw one bent, re-inked glyph a label: (N, 1, BITMAP, BITMAP)."""
     count = len(labels)
@@ -114,42 +147,36 @@ def _bitmaps(labels: np.ndarray, rng: np.random.Generator) -> torch.Tensor:
         [count, 1, BITMAP, BITMAP],
         align_corners=False,
     )
-    # A coarse random field, enlarged smoothly, bends strokes as a hand does.
-    bend = _uniform(rng, -MAX_BEND, MAX_BEND, count, 2, 4, 4)
-    bend = F.interpolate(
-        bend, (BITMAP, BITMAP), mode='bicubic', align_corners=True
-    )
+    # Writers give the upper and the lower half different shares.
+    half = INK / GLYPH
+    rise = half * _uniform(rng, -MAX_RISE, MAX_RISE, count, 1, 1)
+    grid[..., 1] += rise * (1 - (grid[..., 1] / half) ** 2)
+    bend = _coarse_field(rng, MAX_BEND, count, 2, 4, 4)
     drawn = F.grid_sample(
         glyphs, grid + bend.permute(0, 2, 3, 1), align_corners=False
     )
+    drawn = _slip(drawn, rng)
 
     # Blurring, then cutting at a level, thickens or thins the stroke.
     kernel = torch.tensor([1.0, 4.0, 6.0, 4.0, 1.0]) / 16
     drawn = F.conv2d(drawn, kernel.view(1, 1, 1, 5), padding=(0, 2))
     drawn = F.conv2d(drawn, kernel.view(1, 1, 5, 1), padding=(2, 0))
     level = _uniform(rng, *INK_LEVEL, count, 1, 1, 1)
-    return torch.sigmoid((drawn - level) * 20)
+    level = level + _coarse_field(rng, MAX_UNEVEN, count, 1, 6, 6)
+    return torch.sigmoid((drawn - level.clamp(0.08)) * 20)
 
 
-def _photograph(
+def _with_noise(
     bitmaps: torch.Tensor, image_size: int, rng: np.random.Generator
 ) -> np.ndarray:
     """Turn bitmaps into grey images: (N, image_size, image_size), uint8."""
     count = len(bitmaps)
-    coarse = F.avg_pool2d(bitmaps, BITMAP // 8)[:, 0].numpy()
-    through_camera = upscale(np.rint(coarse * LEVELS), image_size)
-    fine = F.interpolate(
-        bitmaps, (image_size, image_size), mode='bilinear', antialias=True
-    )[:, 0].numpy()
-    fine = np.rint(fine * 255)
-
-    is_coarse = rng.random((count, 1, 1)) < CAMERA_SHARE
-    grey = np.where(is_coarse, through_camera, fine).astype(np.float32)
-    grey *= rng.uniform(*CONTRAST, (count, 1, 1)).astype(np.float32)
+    size = (image_size, image_size)
+    grey = F.interpolate(bitmaps, size, mode='bilinear', antialias=True)
+    grey = grey[:, 0].numpy() * rng.uniform(*CONTRAST, (count, 1, 1))
     noise = rng.standard_normal(grey.shape, dtype=np.float32)
-    spread = rng.uniform(0, MAX_NOISE, (count, 1, 1)).astype(np.float32)
-    grey += 255 * spread * noise
-    return np.clip(np.rint(grey), 0, 255).astype(np.uint8)
+    grey = grey + rng.uniform(0, MAX_NOISE, (count, 1, 1)) * noise
+    return np.rint(255 * grey.clip(0, 1)).astype(np.uint8)
 
 
 def render_digits(
@@ -171,6 +198,6 @@ def render_digits(
     images = np.empty((count, image_size, image_size, 3), dtype=np.uint8)
     for start in range(0, count, CHUNK):
         part = slice(start, start + CHUNK)
-        grey = _photograph(_bitmaps(labels[part], rng), image_size, rng)
+        grey = _with_noise(_bitmaps(labels[part], rng), image_size, rng)
         images[part] = grey[..., None]
     return images, labels

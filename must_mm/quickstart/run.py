@@ -74,7 +74,7 @@ def quickstart(
     root: str | Path,
     seed: int = 0,
     renderings: int = 20000,
-    start_epochs: int = 6,
+    start_epochs: int = 4,
     epochs: int | None = None,
 ) -> dict:
     """Run all stages and leave ``summary.json`` and ``quickstart.png``.
@@ -155,7 +155,7 @@ def main(argv: list[str] | None = None) -> None:
         '--renderings', type=int, default=20000, help='for the start model'
     )
     parser.add_argument(
-        '--start-epochs', type=int, default=6, help='of the start model'
+        '--start-epochs', type=int, default=4, help='of the start model'
     )
     parser.add_argument('--epochs', type=int, help='of the adaptation')
     args = parser.parse_args(argv)

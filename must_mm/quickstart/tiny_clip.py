@@ -35,7 +35,7 @@ TEMPLATES = (
     'a small {}.',
 )
 
-BATCH_SIZE = 256
+BATCH_SIZE = 128
 LEARNING_RATE = 1e-3
 WEIGHT_DECAY = 0.05
 WARMUP = 0.1  # share of the steps
@@ -122,7 +122,7 @@ def train_tiny_clip(
     image_size: int = 32,
     patch_size: int = 8,
     renderings: int = 20000,
-    epochs: int = 6,
+    epochs: int = 4,
     progress: Callable[[str], None] | None = None,
 ) -> Path:
     """Train on renderings only and write ``tiny_clip.json`` and ``.pt``.
@@ -144,7 +144,7 @@ def train_tiny_clip(
 
     Raises:
         ValueError: If patch_size does not divide image_size, or a batch of
-            256 cannot be filled.
+            128 cannot be filled.
     """
     if image_size % patch_size:
         raise ValueError(
