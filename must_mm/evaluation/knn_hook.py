@@ -23,13 +23,14 @@ def subset_loader(
             are, takes all.
         seed: Seed of the draw.
     """
-    loader = Runner.build_dataloader(dataloader)
+    # without a seed, samplers draw one from the generator of the run
+    loader = Runner.build_dataloader(dataloader, seed=seed)
     if size is None or size >= len(loader.dataset):
         return loader
     random = torch.Generator().manual_seed(seed)
     chosen = torch.randperm(len(loader.dataset), generator=random)[:size]
     subset = loader.dataset.get_subset(sorted(chosen.tolist()))
-    return Runner.build_dataloader(dict(dataloader, dataset=subset))
+    return Runner.build_dataloader(dict(dataloader, dataset=subset), seed=seed)
 
 
 @HOOKS.register_module()

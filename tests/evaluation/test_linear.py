@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from must_mm.evaluation import linear_probe
-from must_mm.evaluation.linear import BASE_LRS, warmup_cosine
+from must_mm.evaluation.linear import BASE_LRS, train_probes, warmup_cosine
 
 
 def blobs(noise: float, seed: int = 0):
@@ -32,22 +32,21 @@ def test_separable_data_is_separated():
 
 
 def test_ten_rates_equal_ten_runs():
-    """Over a range so wide that the classifiers differ."""
-    data, options = blobs(3.0), dict(batch_size=64, epochs=4)
-    rates = [0.01 * 3**i for i in range(10)]
-    together = linear_probe(*data, base_lrs=rates, **options)
-    alone = {
-        rate: linear_probe(*data, base_lrs=[rate], **options)[rate]
-        for rate in rates
-    }
-    assert together == alone
-    assert len(set(alone.values())) > 4
+    """Bit for bit: no classifier knows of the others."""
+    (train, labels, *_), options = blobs(1.0), dict(batch_size=64, epochs=3)
+    _, together = train_probes(train, labels, **options)
+    assert len(together) == 10
+    for rate, probe in zip(BASE_LRS, together, strict=True):
+        _, (alone,) = train_probes(train, labels, [rate], **options)
+        assert torch.equal(probe.weight, alone.weight)
+        assert torch.equal(probe.bias, alone.bias)
+    assert len({float(probe.bias[0]) for probe in together}) == 10
 
 
-def numpy_probe(data, base_lr, epochs, batch_size, warmup, seed):
-    """The protocol, step by step: predictions on the test features."""
-    train, labels, test, _ = (part.double().numpy() for part in data)
-    onehot = np.eye(4)[labels.astype(int)]
+def numpy_probe(train, labels, base_lr, epochs, batch_size, warmup, seed):
+    """The protocol, step by step: statistics, weights and biases."""
+    train, labels = train.double().numpy(), labels.numpy()
+    onehot = np.eye(4)[labels]
     weight, bias = np.zeros((6, 4)), np.zeros(4)
     weight_momentum, bias_momentum = np.zeros((6, 4)), np.zeros(4)
     mean, var = np.zeros(6), np.ones(6)
@@ -78,19 +77,31 @@ def numpy_probe(data, base_lr, epochs, batch_size, warmup, seed):
             weight -= lr * weight_momentum
             bias -= lr * bias_momentum
             step += 1
-    return ((test - mean) / np.sqrt(var + 1e-5) @ weight + bias).argmax(1)
+    return mean, var, weight.T, bias
 
 
 @pytest.mark.parametrize('base_lr', [0.01, 0.1])
 def test_equals_numpy(base_lr):
     """Few steps: the running statistics are still far from the data's."""
-    data = blobs(1.5)
+    train, labels, test, test_labels = blobs(1.5)
     options = dict(epochs=3, batch_size=64, warmup=0.2, seed=3)
-    found = linear_probe(*data, base_lrs=[base_lr], **options)[base_lr]
-    expected = numpy_probe(data, base_lr, **options) == data[3].numpy()
-    # float32 may decide one image on the border otherwise than float64
-    assert found == pytest.approx(expected.mean(), abs=1.5 / 200)
-    assert 0.3 < found < 0.9
+    norm, (probe,) = train_probes(train, labels, [base_lr], **options)
+    found = norm.running_mean, norm.running_var, probe.weight, probe.bias
+    expected = numpy_probe(train, labels, base_lr, **options)
+    for ours, reference in zip(found, expected, strict=True):
+        # twelve float32 steps
+        np.testing.assert_allclose(
+            ours.detach(), reference, rtol=1e-4, atol=1e-6
+        )
+
+    mean, var, weight, bias = expected
+    logits = (test.numpy() - mean) / np.sqrt(var + 1e-5) @ weight.T + bias
+    correct = logits.argmax(1) == test_labels.numpy()
+    rates = linear_probe(
+        train, labels, test, test_labels, [base_lr], **options
+    )
+    assert rates == {base_lr: correct.mean()}
+    assert 0.3 < correct.mean() < 0.9
 
 
 def test_schedule():
