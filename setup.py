@@ -73,6 +73,8 @@ setup(
         'open_clip_torch>=3.0',
         'pillow',
         'safetensors',
+        'scikit-learn',
+        'scipy',
         'torch>=2.6',
         'torchvision',
     ],

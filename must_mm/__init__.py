@@ -8,6 +8,12 @@ from mmengine.config.utils import MODULE2PACKAGE
 
 from . import checkpoint, replay
 from .classifier import CLIPProjection, PseudoLabelHead
+from .evaluation import (
+    FeatureTestLoop,
+    FeatureValLoop,
+    KNNMetric,
+    KNNMonitorHook,
+)
 from .guards import ClassCheckHook, FairnessRestartHook, FiniteLossHook
 from .losses import FairnessLoss, GlobalLocalAlignmentLoss
 from .masking import MaskToken, MUSTMaskGenerator
@@ -31,8 +37,12 @@ __all__ = [
     'EpochSampler',
     'FairnessLoss',
     'FairnessRestartHook',
+    'FeatureTestLoop',
+    'FeatureValLoop',
     'FiniteLossHook',
     'GlobalLocalAlignmentLoss',
+    'KNNMetric',
+    'KNNMonitorHook',
     'MUSTMaskGenerator',
     'MaskToken',
     'OpenCLIPStart',
