@@ -10,9 +10,14 @@ from . import checkpoint, replay
 from .classifier import CLIPProjection, PseudoLabelHead
 from .guards import ClassCheckHook, FairnessRestartHook, FiniteLossHook
 from .losses import FairnessLoss, GlobalLocalAlignmentLoss
+from .maect import MAECT
+from .maect_hooks import MAECTAveragesHook, MAECTCheckHook
 from .masking import MaskToken, MUSTMaskGenerator
 from .must import MUST
+from .nnclr import NNCLRHead
+from .optim import HeadAndLayerDecayConstructor, WarmupCosineLR
 from .preprocessor import TwoViewDataPreprocessor
+from .queue import NNQueue
 from .seeding import EpochSampler, SeedSample
 from .start import OpenCLIPStart
 from .teacher import (
@@ -24,6 +29,7 @@ from .teacher import (
 
 __version__ = '0.1.0'
 __all__ = [
+    'MAECT',
     'MUST',
     'CLIPProjection',
     'ClassCheckHook',
@@ -33,8 +39,13 @@ __all__ = [
     'FairnessRestartHook',
     'FiniteLossHook',
     'GlobalLocalAlignmentLoss',
+    'HeadAndLayerDecayConstructor',
+    'MAECTAveragesHook',
+    'MAECTCheckHook',
     'MUSTMaskGenerator',
     'MaskToken',
+    'NNCLRHead',
+    'NNQueue',
     'OpenCLIPStart',
     'PseudoLabelHead',
     'SeedSample',
@@ -42,6 +53,7 @@ __all__ = [
     'TeacherStudentValLoop',
     'TwoViewDataPreprocessor',
     'ValidateStartHook',
+    'WarmupCosineLR',
     'checkpoint',
     'replay',
 ]
