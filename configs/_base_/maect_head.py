@@ -30,4 +30,10 @@ model = dict(
         temperature=0.15,
         target_decay=None,
     ),
+    data_preprocessor=dict(
+        type='TwoViewDataPreprocessor',
+        mean=[123.675, 116.28, 103.53],
+        std=[58.395, 57.12, 57.375],
+        to_rgb=True,
+    ),
 )

@@ -14,7 +14,6 @@ default_hooks = dict(
     checkpoint=dict(type='CheckpointHook', interval=1, max_keep_ckpts=2),
     sampler_seed=dict(type='DistSamplerSeedHook'),
 )
-train_cfg = dict(by_epoch=True, max_epochs=20)
 
 env_cfg = dict(
     cudnn_benchmark=False,
@@ -24,6 +23,5 @@ env_cfg = dict(
 vis_backends = [dict(type='LocalVisBackend')]
 visualizer = dict(type='UniversalVisualizer', vis_backends=vis_backends)
 log_level = 'INFO'
-load_from = None
 resume = False
 randomness = dict(seed=0)

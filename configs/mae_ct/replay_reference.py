@@ -7,7 +7,8 @@ _base_ = ['../_base_/maect_head.py', '../_base_/maect_runtime.py']
 
 model = dict(
     backbone=dict(type='RecordedEncoder'),
-    data_preprocessor=dict(type='TwoViewDataPreprocessor'),
+    # the recorded features are no images
+    data_preprocessor=dict(_delete_=True, type='TwoViewDataPreprocessor'),
 )
 train_dataloader = dict(
     num_workers=0,
@@ -21,6 +22,6 @@ optim_wrapper = dict(
     optimizer=dict(type='SGD', lr=0.002, momentum=0.9, weight_decay=0.0),
     paramwise_cfg=dict(head_lr=0.002, head_weight_decay=0.0),
 )
-train_cfg = dict(max_epochs=1)
+train_cfg = dict(by_epoch=True, max_epochs=1)
 default_hooks = dict(checkpoint=None)
 visualizer = dict(vis_backends=[])
