@@ -64,7 +64,7 @@ def maect_config(
     cfg.merge_from_dict(
         {
             'model.backbone': dict(
-                arch=dict(ARCH),
+                arch=dict(ARCH, _delete_=True),
                 img_size=SIZE,
                 patch_size=PATCH,
                 frozen_stages=frozen,
