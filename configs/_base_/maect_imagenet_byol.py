@@ -11,17 +11,21 @@ crop_and_flip = [
     ),
     dict(type='RandomFlip', prob=0.5),
 ]
+# torchvision's, as MMCV's own cannot lower the hue with NumPy 2
 jitter = dict(
     type='RandomApply',
     prob=0.8,
-    transforms=dict(
-        type='ColorJitter',
-        brightness=0.4,
-        contrast=0.4,
-        saturation=0.2,
-        hue=0.1,
-        backend='pillow',
-    ),
+    transforms=[
+        dict(type='NumpyToPIL', to_rgb=True),
+        dict(
+            type='torchvision/ColorJitter',
+            brightness=0.4,
+            contrast=0.4,
+            saturation=0.2,
+            hue=0.1,
+        ),
+        dict(type='PILToNumpy', to_bgr=True),
+    ],
 )
 blur = dict(
     type='GaussianBlur', magnitude_range=(0.1, 2.0), magnitude_std='inf'
