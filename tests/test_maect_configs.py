@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import yaml
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from mmengine.runner import Runner
@@ -149,3 +150,16 @@ def test_order_of_the_byol_views():
     assert first == order and second == [*order, 'Solarize']
     blurs = [view[3].prob for view in views.transforms]
     assert blurs == [1.0, 0.1]
+
+
+def test_metafile_lists_every_recipe():
+    text = (ROOT / 'configs' / 'mae_ct' / 'metafile.yml').read_text()
+    index = yaml.safe_load(text)
+    listed = {model['Config']: model for model in index['Models']}
+    assert set(listed) == {f'configs/mae_ct/{name}.py' for name in RECIPES}
+    for path, model in listed.items():
+        cfg = Config.fromfile(ROOT / path)
+        assert model['Metadata']['Epochs'] == cfg.train_cfg.max_epochs
+        batch = 8 * cfg.train_dataloader.batch_size
+        assert model['Metadata']['Batch Size'] == batch
+        assert model['Weights'] is None  # nothing was trained at full size
