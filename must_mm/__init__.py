@@ -1,4 +1,4 @@
-"""MUST on MMPretrain: better zero-shot classifiers from unlabeled images.
+"""MUST and MAE-CT on MMPretrain: classifiers from unlabeled images.
 
 Importing the package registers its parts in ``mmpretrain.registry`` and makes
 MMEngine load checkpoints as plain data.

@@ -61,17 +61,19 @@ class MAECTCheckHook(Hook):
                 'are not those of the accumulated batch. Lower the batch size '
                 'and optim_wrapper.optimizer.lr instead'
             )
-        if any(
-            isinstance(module, torch.nn.SyncBatchNorm)
-            for module in model.modules()
-        ) and not (torch.cuda.is_available()):
+        if (
+            any(
+                isinstance(module, torch.nn.SyncBatchNorm)
+                for module in model.modules()
+            )
+            and not torch.cuda.is_available()
+        ):
             raise ValueError(
                 'synchronised batch norm (sync_bn) needs CUDA: without it, '
                 'train in one process'
             )
-        if model.needs_trained_head and not (
-            runner._load_from or runner._resume
-        ):
+        # --resume without any checkpoint yet starts at iteration 0 as well
+        if model.needs_trained_head and not (runner._load_from or runner.iter):
             raise ValueError(
                 'contrastive tuning (model.head.target_decay) starts from a '
                 'trained head: set load_from to the checkpoint of the stage-2 '

@@ -346,7 +346,7 @@ def set_up(model, **changes) -> SimpleNamespace:
         ),
         optim_wrapper=SimpleNamespace(_accumulative_counts=found['count']),
         _load_from=found['load_from'],
-        _resume=False,
+        iter=0,
     )
 
 
