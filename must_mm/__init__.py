@@ -1,4 +1,4 @@
-"""MUST on MMPretrain: better zero-shot classifiers from unlabeled images.
+"""MUST and MAE-CT on MMPretrain: classifiers from unlabeled images.
 
 Importing the package registers its parts in ``mmpretrain.registry`` and makes
 MMEngine load checkpoints as plain data.
@@ -16,9 +16,14 @@ from .evaluation import (
 )
 from .guards import ClassCheckHook, FairnessRestartHook, FiniteLossHook
 from .losses import FairnessLoss, GlobalLocalAlignmentLoss
+from .maect import MAECT
+from .maect_hooks import MAECTAveragesHook, MAECTCheckHook
 from .masking import MaskToken, MUSTMaskGenerator
 from .must import MUST
+from .nnclr import NNCLRHead
+from .optim import HeadAndLayerDecayConstructor, WarmupCosineLR
 from .preprocessor import TwoViewDataPreprocessor
+from .queue import NNQueue
 from .seeding import EpochSampler, SeedSample
 from .start import OpenCLIPStart
 from .teacher import (
@@ -30,6 +35,7 @@ from .teacher import (
 
 __version__ = '0.1.0'
 __all__ = [
+    'MAECT',
     'MUST',
     'CLIPProjection',
     'ClassCheckHook',
@@ -43,8 +49,13 @@ __all__ = [
     'GlobalLocalAlignmentLoss',
     'KNNMetric',
     'KNNMonitorHook',
+    'HeadAndLayerDecayConstructor',
+    'MAECTAveragesHook',
+    'MAECTCheckHook',
     'MUSTMaskGenerator',
     'MaskToken',
+    'NNCLRHead',
+    'NNQueue',
     'OpenCLIPStart',
     'PseudoLabelHead',
     'SeedSample',
@@ -52,6 +63,7 @@ __all__ = [
     'TeacherStudentValLoop',
     'TwoViewDataPreprocessor',
     'ValidateStartHook',
+    'WarmupCosineLR',
     'checkpoint',
     'replay',
 ]

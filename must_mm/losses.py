@@ -8,11 +8,11 @@ refer to MUST (arXiv 2206.02967).
 import math
 
 import torch
-import torch.distributed as dist
 import torch.nn as nn
 import torch.nn.functional as F
 from mmpretrain.registry import MODELS
-from torch.distributed.nn.functional import all_gather
+
+from .distributed import gather
 
 
 def self_training_loss(
@@ -51,12 +51,10 @@ def log_mean_probability(logits: torch.Tensor) -> torch.Tensor:
     Returns:
         ``log p_bar``, shape (K,).
     """
-    log_sum = F.log_softmax(logits.float(), dim=1).logsumexp(dim=0)
-    count = logits.shape[0]
-    if dist.is_available() and dist.is_initialized():
-        log_sum = torch.stack(all_gather(log_sum)).logsumexp(dim=0)
-        count *= dist.get_world_size()
-    return log_sum - math.log(count)
+    log_probs = F.log_softmax(logits.float(), dim=1)
+    log_sums = gather(log_probs.logsumexp(dim=0, keepdim=True))
+    count = len(log_sums) * len(logits)
+    return log_sums.logsumexp(dim=0) - math.log(count)
 
 
 def fairness_loss(log_mean_prob: torch.Tensor) -> torch.Tensor:

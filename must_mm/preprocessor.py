@@ -36,9 +36,10 @@ class TwoViewDataPreprocessor(ClsDataPreprocessor):
         views = data['inputs']
         if isinstance(views, torch.Tensor) or len(views) != 2:
             raise ValueError(
-                'MUST trains on two views of each image, weak then strong: '
-                "put dict(type='MultiView', num_views=[1, 1], transforms="
-                '[weak, strong]) into train_dataloader.dataset.pipeline and '
+                'the model trains on two views of each image (MUST: weak, '
+                "then strong): put dict(type='MultiView', num_views=[1, 1], "
+                'transforms=[first, second]) into '
+                'train_dataloader.dataset.pipeline and '
                 "collate_fn=dict(type='default_collate') beside it"
             )
         forward = super().forward

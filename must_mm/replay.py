@@ -11,7 +11,6 @@ import logging
 import os
 import socket
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -28,19 +27,12 @@ from torch.utils.data import Dataset
 from .checkpoint import save_tensors
 from .configs import config_path
 from .convert import from_clip, name_table
+from .maect_replay import Row, relative_error, replay_maect
 from .must import STUDENT, TEACHER
 from .teacher import unwrap
 
 TERMS = ('loss_st', 'loss_fair', 'loss_mim', 'loss_align')
 HEAD_WIDTH = 64
-
-
-@dataclass
-class Row:
-    """One line of the comparison: a quantity and its relative error."""
-
-    name: str
-    error: float
 
 
 @DATASETS.register_module()
@@ -195,15 +187,6 @@ class Recorder(Hook):
         )
 
 
-def _error(ours, reference) -> float:
-    """Largest absolute difference over the largest reference value."""
-    ours, reference = np.asarray(ours, float), np.asarray(reference, float)
-    return float(
-        np.abs(ours.reshape(reference.shape) - reference).max()
-        / max(np.abs(reference).max(), 1e-30)
-    )
-
-
 def fingerprint(tensor: torch.Tensor) -> np.ndarray:
     """Norm, sum, projection on cos(0, 1, 2, ...) and the first 29 values."""
     flat = tensor.detach().double().flatten().numpy()
@@ -254,7 +237,7 @@ def _compare(runner: Runner, recorder: Recorder, data) -> list[Row]:
         rows.append(
             Row(
                 name,
-                _error(
+                relative_error(
                     [step[name] for step in recorder.log],
                     log[:, column] * weights[name],
                 ),
@@ -269,21 +252,23 @@ def _compare(runner: Runner, recorder: Recorder, data) -> list[Row]:
         rows.append(
             Row(
                 name,
-                _error([step[name] for step in recorder.log], log[:, column]),
+                relative_error(
+                    [step[name] for step in recorder.log], log[:, column]
+                ),
             )
         )
     seen = recorder.tensors
     rows += [
         Row(
             'step 0: teacher probabilities',
-            _error(
+            relative_error(
                 seen['teacher_logits0'].softmax(1),
                 data[ours_of + 'teacher_probs0'],
             ),
         ),
         Row(
             'step 0: student logits',
-            _error(seen['logits0'], data[ours_of + 'logits0']),
+            relative_error(seen['logits0'], data[ours_of + 'logits0']),
         ),
     ]
     if rank:
@@ -297,9 +282,11 @@ def _compare(runner: Runner, recorder: Recorder, data) -> list[Row]:
     rows += [
         Row(
             'step 0: reconstruction',
-            _error(seen['reconstruction0'], data['reconstruction0']),
+            relative_error(seen['reconstruction0'], data['reconstruction0']),
         ),
-        Row('step 0: alignment', _error(seen['align0'], data['align0'])),
+        Row(
+            'step 0: alignment', relative_error(seen['align0'], data['align0'])
+        ),
         Row(
             'step 0: gradients (worst)',
             _worst_fingerprint(recorder.gradients, data, 'grad0/', table),
@@ -317,7 +304,10 @@ def _compare(runner: Runner, recorder: Recorder, data) -> list[Row]:
         model.predict_with = who
         with torch.no_grad():
             rows.append(
-                Row(f'final {who} logits', _error(model(images), data[key]))
+                Row(
+                    f'final {who} logits',
+                    relative_error(model(images), data[key]),
+                )
             )
     return rows
 
@@ -357,23 +347,25 @@ def replay(path: str | Path) -> list[list[Row]]:
     """Replay a recording on as many gloo processes as it was recorded on.
 
     Args:
-        path: The recording, a ``must_*.npz``.
+        path: The recording, a ``must_*.npz`` or ``maect_*.npz``.
 
     Returns:
         For each rank, the compared quantities and their relative errors.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is no recording of MUST.
+        ValueError: If it is no recording of MUST or MAE-CT.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f'there is no recording {path}')
     with np.load(path) as data:
+        if 'config' in data and 'step0/view0' in data:
+            return [replay_maect(path)]
         if 'config' not in data or 'weak' not in data:
             raise ValueError(
-                f'{path} is no recording of MUST: it has no '
-                "'config' and 'weak'"
+                f'{path} is no recording of MUST or MAE-CT: it has no '
+                "'config' and 'weak' or 'step0/view0'"
             )
         batch = json.loads(str(data['config']))['batch']
         world = data['weak'].shape[1] // batch

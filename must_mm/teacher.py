@@ -51,16 +51,20 @@ def ema_update(
             target.copy_(source)
 
 
-def unwrap(model: nn.Module) -> MUST:
-    """Return the MUST model inside a data-parallel wrapper.
+def unwrap(model: nn.Module, kind: type[nn.Module] = MUST) -> nn.Module:
+    """Return the model inside a data-parallel wrapper.
+
+    Args:
+        model: The model, wrapped or not.
+        kind: What it must be.
 
     Raises:
         TypeError: If it is another model.
     """
     model = model.module if is_model_wrapper(model) else model
-    if not isinstance(model, MUST):
+    if not isinstance(model, kind):
         raise TypeError(
-            "this part of the config needs model.type='MUST', "
+            f"this part of the config needs model.type='{kind.__name__}', "
             f'got {type(model).__name__}'
         )
     return model

@@ -8,7 +8,7 @@ from must_mm.replay import replay
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('recording', help='a must_*.npz file')
+    parser.add_argument('recording', help='a must_*.npz or maect_*.npz file')
     parser.add_argument(
         '--rtol', type=float, default=1e-4, help='largest relative error'
     )

@@ -1,0 +1,27 @@
+# What every MAE-CT run shares: registration, averages, guards, logging.
+default_scope = 'mmpretrain'
+custom_imports = dict(imports=['must_mm'], allow_failed_imports=False)
+
+custom_hooks = [
+    dict(type='MAECTAveragesHook'),
+    dict(type='MAECTCheckHook'),
+    dict(type='FiniteLossHook'),
+]
+default_hooks = dict(
+    timer=dict(type='IterTimerHook'),
+    logger=dict(type='LoggerHook', interval=50),
+    param_scheduler=dict(type='ParamSchedulerHook'),
+    checkpoint=dict(type='CheckpointHook', interval=1, max_keep_ckpts=2),
+    sampler_seed=dict(type='DistSamplerSeedHook'),
+)
+
+env_cfg = dict(
+    cudnn_benchmark=False,
+    mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
+    dist_cfg=dict(backend='nccl'),
+)
+vis_backends = [dict(type='LocalVisBackend')]
+visualizer = dict(type='UniversalVisualizer', vis_backends=vis_backends)
+log_level = 'INFO'
+resume = False
+randomness = dict(seed=0)

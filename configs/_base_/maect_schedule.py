@@ -1,0 +1,33 @@
+# AdamW, layer decay on the encoder, own rate and decay for the head; per
+# update a linear warm-up over a fifth of the training, then a cosine (MAE-CT,
+# Appendix). Rates are per 256 views; an image gives two.
+_lr_per_256, _batch, _epochs = 1e-4, 1024, 20
+
+optim_wrapper = dict(
+    type='AmpOptimWrapper',
+    dtype='bfloat16',
+    loss_scale=1.0,
+    constructor='HeadAndLayerDecayConstructor',
+    optimizer=dict(
+        type='AdamW',
+        lr=_lr_per_256 * 2 * _batch / 256,
+        betas=(0.9, 0.95),
+        weight_decay=0.05,
+    ),
+    paramwise_cfg=dict(
+        layer_decay_rate=0.65,
+        head_lr=_lr_per_256 * 2 * _batch / 256,
+        head_weight_decay=1e-5,
+        # one-dimensional parameters do not decay
+        norm_decay_mult=0.0,
+        bias_decay_mult=0.0,
+        flat_decay_mult=0.0,
+    ),
+)
+param_scheduler = dict(
+    type='WarmupCosineLR',
+    warmup_ratio=0.2,
+    end=_epochs,
+    convert_to_iter_based=True,
+)
+train_cfg = dict(by_epoch=True, max_epochs=_epochs)

@@ -1,0 +1,22 @@
+"""Batches that span all processes."""
+
+import torch
+import torch.distributed as dist
+from torch.distributed.nn.functional import all_gather
+
+
+def gather(tensor: torch.Tensor) -> torch.Tensor:
+    """Concatenate the ranks' tensors, of equal shape, in order of rank.
+
+    The gradient flows back to every rank, summed over the ranks. Without
+    ``torch.distributed`` the tensor itself is returned.
+
+    Args:
+        tensor: This rank's rows, (B, ...).
+
+    Returns:
+        All rows, (world size * B, ...).
+    """
+    if not (dist.is_available() and dist.is_initialized()):
+        return tensor
+    return torch.cat(all_gather(tensor.contiguous()))
