@@ -8,10 +8,12 @@ from mmengine.config.utils import MODULE2PACKAGE
 
 from . import checkpoint, replay
 from .classifier import CLIPProjection, PseudoLabelHead
+from .converted import ConvertedStart, load_classifier
 from .guards import ClassCheckHook, FairnessRestartHook, FiniteLossHook
 from .losses import FairnessLoss, GlobalLocalAlignmentLoss
 from .masking import MaskToken, MUSTMaskGenerator
 from .must import MUST
+from .open_clip_backbone import OpenCLIPBackbone, UnitFeature
 from .preprocessor import TwoViewDataPreprocessor
 from .seeding import EpochSampler, SeedSample
 from .start import OpenCLIPStart
@@ -27,6 +29,7 @@ __all__ = [
     'MUST',
     'CLIPProjection',
     'ClassCheckHook',
+    'ConvertedStart',
     'EMATeacherHook',
     'EpochSampler',
     'FairnessLoss',
@@ -35,14 +38,17 @@ __all__ = [
     'GlobalLocalAlignmentLoss',
     'MUSTMaskGenerator',
     'MaskToken',
+    'OpenCLIPBackbone',
     'OpenCLIPStart',
     'PseudoLabelHead',
     'SeedSample',
     'TeacherStudentTestLoop',
     'TeacherStudentValLoop',
     'TwoViewDataPreprocessor',
+    'UnitFeature',
     'ValidateStartHook',
     'checkpoint',
+    'load_classifier',
     'replay',
 ]
 

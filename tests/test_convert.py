@@ -137,7 +137,7 @@ def test_files_of_others_are_refused(recording):
     clip = first_weights(recording)
     with pytest.raises(ValueError, match="holds 'model'.*visual"):
         from_published({f'visual.{k}': v for k, v in clip.items()})
-    with pytest.raises(ValueError, match=r'others.*'visual\.proj''):
+    with pytest.raises(ValueError, match=r"others.*'visual\.proj'"):
         from_published(
             dict(model={f'module.visual.{k}': v for k, v in clip.items()})
         )
