@@ -28,7 +28,7 @@ def main() -> int:
             error = tower_error(
                 folder,
                 name,
-                layers=int(blocks) if blocks else None,
+                vision=dict(layers=int(blocks)) if blocks else None,
                 image_size=int(pixels) if pixels else None,
             )
         print(f'{model:32} {error:8.1e}', flush=True)
