@@ -6,9 +6,13 @@ as it is. Every parameter has to be accounted for and to have the shape that
 the tower's sizes give it.
 """
 
+import argparse
 from collections.abc import Mapping
+from pathlib import Path
 
 import torch
+
+from .checkpoint import load_tensors
 
 State = Mapping[str, torch.Tensor]
 
@@ -133,6 +137,19 @@ def to_clip(
     tower['positional_embedding'] = tower['positional_embedding'].flatten(0, 1)
     _check_shapes(tower)
     return tower
+
+
+def read_published(path: str | Path) -> dict:
+    """Read a checkpoint of the published MUST code as plain data.
+
+    It holds its command line in a ``Namespace``, which is data as well.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file is damaged or holds anything but data.
+    """
+    with torch.serialization.safe_globals([argparse.Namespace]):
+        return load_tensors(path)
 
 
 def from_published(checkpoint: Mapping) -> dict[str, torch.Tensor]:

@@ -68,8 +68,8 @@ def classifier_config(
             data_preprocessor=dict(
                 type='ClsDataPreprocessor',
                 num_classes=num_classes,
-                mean=[255 * value for value in preprocessing['mean']],
-                std=[255 * value for value in preprocessing['std']],
+                mean=[round(255 * v, 8) for v in preprocessing['mean']],
+                std=[round(255 * v, 8) for v in preprocessing['std']],
                 to_rgb=True,
             ),
         ),

@@ -15,6 +15,7 @@ import torch
 from mmengine.config import Config
 from mmpretrain import get_model
 from mmpretrain.models import ImageClassifier
+from mmpretrain.registry import MODELS
 
 from .checkpoint import load_tensors
 
@@ -77,7 +78,11 @@ def plain_classifier(
     Returns:
         Config and parameters of a classifier with the same logits.
     """
-    model = {k: copy.deepcopy(config[k]) for k in _PARTS if config.get(k)}
+    model = {
+        part: copy.deepcopy(config[part])
+        for part in _PARTS
+        if config.get(part)
+    }
     state = {
         name: tensor
         for name, tensor in state.items()
@@ -138,6 +143,9 @@ def read_trained(
 ) -> tuple[dict, dict[str, torch.Tensor], list[str] | None]:
     """Read student or teacher from a checkpoint.
 
+    Class names are those of the data set the run trained on, or else those
+    that it started with.
+
     Args:
         path: A checkpoint of a MUST run, or a converted zero-shot classifier.
         teacher: Whether the teacher is wanted.
@@ -170,7 +178,13 @@ def read_trained(
         raise ValueError(
             f'{path} holds no {"teacher" if teacher else "model"}'
         )
-    return config, state, (meta.get('dataset_meta') or {}).get('classes')
+    count = config['model']['head']['num_classes']
+    start = config['model'].get('start') or {}
+    named = (meta.get('dataset_meta') or {}).get('classes')
+    for classes in (named, start.get('classes')):
+        if isinstance(classes, (list, tuple)) and len(classes) == count:
+            return config, state, list(classes)
+    return config, state, None
 
 
 def publish(
@@ -225,7 +239,7 @@ def publish(
 
     content = dict(state_dict=state)
     if classes is not None:
-        content['meta'] = dict(dataset_meta=dict(classes=list(classes)))
+        content['meta'] = dict(dataset_meta=dict(classes=classes))
     buffer = io.BytesIO()  # written to a file, its name would be part of it
     torch.save(content, buffer)
     digest = hashlib.sha256(buffer.getbuffer()).hexdigest()[:8]
@@ -243,16 +257,23 @@ def _test_pipeline(config: dict) -> list | None:
     return loader and loader['dataset'].get('pipeline')
 
 
+def _image_size(config: dict) -> tuple[int, int]:
+    """Height and width of the test images."""
+    for step in reversed(_test_pipeline(config) or []):
+        size = step.get('crop_size', step.get('scale'))
+        if size is not None:
+            return size if isinstance(size, (tuple, list)) else (size, size)
+    raise ValueError(
+        'test_dataloader.dataset.pipeline does not say how large the images '
+        'are: it has neither CenterCrop nor Resize'
+    )
+
+
 def _needs_must_mm(model: dict) -> bool:
-    from mmpretrain.registry import MODELS
-
-    classes = (MODELS.get(model[part]['type']) for part in model_parts(model))
+    classes = (
+        MODELS.get(model[part]['type']) for part in _PARTS if part in model
+    )
     return any(c.__module__.split('.')[0] == 'must_mm' for c in classes)
-
-
-def model_parts(model: dict) -> list[str]:
-    """Which of backbone, neck and head a config has."""
-    return [part for part in _PARTS if part in model]
 
 
 def _check_strictly(config: dict, state: dict[str, torch.Tensor]) -> None:
@@ -298,9 +319,8 @@ def export_onnx(model: ImageClassifier, path: str | Path) -> float:
         raise ImportError(
             f'{error}: install the packages of must_mm[onnx]'
         ) from error
-    size = model.backbone.img_size
-    images = torch.randn(2, 3, *size)
-    gigabytes = sum(p.numel() * p.element_size() for p in model.parameters())
+    images = torch.randn(2, 3, *_image_size(model._config))
+    size = sum(p.numel() * p.element_size() for p in model.parameters())
     torch.onnx.export(
         model.eval(),
         (images,),
@@ -309,7 +329,7 @@ def export_onnx(model: ImageClassifier, path: str | Path) -> float:
         output_names=['logits'],
         dynamic_shapes={'inputs': {0: torch.export.Dim('batch')}},
         # one file, unless it is larger than protobuf allows
-        external_data=gigabytes > 1.9e9,
+        external_data=size > 1.9e9,
         dynamo=True,
         verbose=False,
     )
