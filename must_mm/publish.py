@@ -48,6 +48,7 @@ def read_config(text: str) -> dict:
             and isinstance(node.func, ast.Name)
             and node.func.id == 'dict'
             and not node.args
+            and all(item.arg for item in node.keywords)
         ):
             return {item.arg: value(item.value) for item in node.keywords}
         raise ValueError(
@@ -57,7 +58,9 @@ def read_config(text: str) -> dict:
 
     config = {}
     for node in ast.parse(text).body:
-        if not isinstance(node, ast.Assign):
+        if not isinstance(node, ast.Assign) or not isinstance(
+            node.targets[0], ast.Name
+        ):
             raise ValueError(
                 'the config in the checkpoint holds more than settings: '
                 f'{ast.unparse(node)[:60]!r}'
