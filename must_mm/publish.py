@@ -47,10 +47,11 @@ def read_config(text: str) -> dict:
             isinstance(node, ast.Call)
             and isinstance(node.func, ast.Name)
             and node.func.id == 'dict'
-            and not node.args
+            and all(isinstance(arg, ast.Dict) for arg in node.args)
             and all(item.arg for item in node.keywords)
         ):
-            return {item.arg: value(item.value) for item in node.keywords}
+            pairs = {item.arg: value(item.value) for item in node.keywords}
+            return dict(*map(value, node.args), **pairs)
         raise ValueError(
             'the config in the checkpoint holds more than literals: '
             f'{ast.unparse(node)[:60]!r}'
