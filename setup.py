@@ -88,6 +88,7 @@ setup(
             'setuptools<82',
         ],
         'onedl': ['onedl-mmengine', 'onedl-mmpretrain', 'opencv-python'],
+        'onnx': ['onnx', 'onnxruntime', 'onnxscript'],
         'quickstart': ['matplotlib', 'scikit-learn'],
         'test': ['matplotlib', 'pytest', 'ruff', 'scikit-learn'],
     },

@@ -8,6 +8,7 @@ from mmengine.config.utils import MODULE2PACKAGE
 
 from . import checkpoint, replay
 from .classifier import CLIPProjection, PseudoLabelHead
+from .converted import ConvertedStart, load_classifier
 from .evaluation import (
     FeatureTestLoop,
     FeatureValLoop,
@@ -21,6 +22,7 @@ from .maect_hooks import MAECTAveragesHook, MAECTCheckHook
 from .masking import MaskToken, MUSTMaskGenerator
 from .must import MUST
 from .nnclr import NNCLRHead
+from .open_clip_backbone import OpenCLIPBackbone, UnitFeature
 from .optim import HeadAndLayerDecayConstructor, WarmupCosineLR
 from .preprocessor import TwoViewDataPreprocessor
 from .queue import NNQueue
@@ -39,6 +41,7 @@ __all__ = [
     'MUST',
     'CLIPProjection',
     'ClassCheckHook',
+    'ConvertedStart',
     'EMATeacherHook',
     'EpochSampler',
     'FairnessLoss',
@@ -56,15 +59,18 @@ __all__ = [
     'MaskToken',
     'NNCLRHead',
     'NNQueue',
+    'OpenCLIPBackbone',
     'OpenCLIPStart',
     'PseudoLabelHead',
     'SeedSample',
     'TeacherStudentTestLoop',
     'TeacherStudentValLoop',
     'TwoViewDataPreprocessor',
+    'UnitFeature',
     'ValidateStartHook',
     'WarmupCosineLR',
     'checkpoint',
+    'load_classifier',
     'replay',
 ]
 

@@ -7,9 +7,15 @@ import pytest
 import torch
 from mmengine.optim import build_optim_wrapper
 from mmpretrain.registry import MODELS
-from tiny import DATA
+from tiny import DATA, assert_same_tensors
 
-from must_mm.convert import from_clip, name_table
+from must_mm.convert import (
+    from_clip,
+    from_published,
+    name_table,
+    to_clip,
+    to_published,
+)
 from must_mm.replay import replay_config
 
 
@@ -58,6 +64,87 @@ def test_missing_and_unknown_parameters_are_named(recording):
         from_clip(clip, with_must=True)
     assert "missing: ['ln_post.weight']" in str(error.value)
     assert "unknown: ['attn_pool.query']" in str(error.value)
+
+
+MASKING = ('mask_token_embedding', 'ln_patch.', 'decoder.')
+
+
+def test_there_and_back(recording):
+    clip = first_weights(recording)
+    assert_same_tensors(to_clip(from_clip(clip, True), True), clip)
+    tower = {
+        name: value
+        for name, value in clip.items()
+        if not name.startswith(('classifier', *MASKING))
+    }
+    assert_same_tensors(to_clip(from_clip(tower)), tower)
+
+
+def published(clip: dict, ema: bool = True) -> dict:
+    """What the published code saves, seen from its names."""
+    model = {f'model.visual.{name}': value for name, value in clip.items()}
+    checkpoint = dict(model=model)
+    if ema:
+        checkpoint['model_ema'] = {
+            # nothing reads the teacher's parts for masking
+            name: value
+            if name.removeprefix('model.visual.').startswith(MASKING)
+            else value * 0.5
+            for name, value in model.items()
+        }
+    return checkpoint
+
+
+@pytest.mark.parametrize('ema', [True, False])
+@pytest.mark.parametrize('masking', [True, False])
+def test_published_checkpoint_there_and_back(recording, ema, masking):
+    clip = first_weights(recording)
+    if not masking:
+        clip = {k: v for k, v in clip.items() if not k.startswith(MASKING)}
+    checkpoint = published(clip, ema)
+    assert_same_tensors(to_published(from_published(checkpoint)), checkpoint)
+
+
+def test_published_checkpoint_fills_the_model_exactly(recording, tmp_path):
+    """Student, teacher and the parts for masking; nothing else is left."""
+    clip = first_weights(recording)
+    model = MODELS.build(replay_config(recording, str(tmp_path)).model)
+    state = from_published(published(clip))
+    missing, unexpected = model.load_state_dict(state, strict=False)
+    assert not unexpected
+    assert all('fairness_loss' in name for name in missing)
+    teacher = model.teacher.state_dict()
+    for name, value in teacher.items():
+        half = name != 'head.logit_scale'
+        student = model.state_dict()[name]
+        assert torch.equal(value, student * 0.5 if half else student), name
+
+
+@pytest.mark.parametrize('name', ['positional_embedding', 'decoder.0.bias'])
+def test_wrong_shapes_are_named(recording, name):
+    clip = first_weights(recording)
+    clip[name] = clip[name][..., :-1]
+    with pytest.raises(ValueError, match=rf'{name} is \('):
+        from_clip(clip, with_must=True)
+    ours = from_clip(first_weights(recording), with_must=True)
+    mine = name_table(2, with_must=True)[name]
+    ours[mine] = ours[mine][..., :-1]
+    with pytest.raises(ValueError, match=rf'{name} is \('):
+        to_clip(ours, with_must=True)
+
+
+def test_files_of_others_are_refused(recording):
+    clip = first_weights(recording)
+    with pytest.raises(ValueError, match="holds 'model'.*visual"):
+        from_published({f'visual.{k}': v for k, v in clip.items()})
+    with pytest.raises(ValueError, match=r"others.*'visual\.proj'"):
+        from_published(
+            dict(model={f'module.visual.{k}': v for k, v in clip.items()})
+        )
+    state = from_published(published(clip))
+    state['head.logit_scale'] = torch.tensor(20.0)
+    with pytest.raises(ValueError, match=r'head\.logit_scale is 20'):
+        to_published(state)
 
 
 def test_optimizer_groups_equal_the_published(recording, tmp_path):

@@ -1,0 +1,40 @@
+"""Compare converted towers with open_clip's own, on random weights."""
+
+import argparse
+import sys
+import tempfile
+
+from must_mm.tower_check import tower_error
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        'models',
+        nargs='+',
+        metavar='NAME[:BLOCKS][@PIXELS]',
+        help='open_clip architectures, e.g. ViT-B-32, ViT-g-14:4, '
+        'ViT-B-16@384',
+    )
+    parser.add_argument(
+        '--rtol', type=float, default=1e-4, help='largest relative error'
+    )
+    args = parser.parse_args()
+    worst = 0.0
+    for model in args.models:
+        rest, _, pixels = model.partition('@')
+        name, _, blocks = rest.partition(':')
+        with tempfile.TemporaryDirectory() as folder:
+            error = tower_error(
+                folder,
+                name,
+                vision=dict(layers=int(blocks)) if blocks else None,
+                image_size=int(pixels) if pixels else None,
+            )
+        print(f'{model:32} {error:8.1e}', flush=True)
+        worst = max(worst, error)
+    return int(not worst <= args.rtol)
+
+
+if __name__ == '__main__':
+    sys.exit(main())
