@@ -7,14 +7,20 @@ MMEngine load checkpoints as plain data.
 from mmengine.config.utils import MODULE2PACKAGE
 
 from . import checkpoint, replay
-from .classifier import CLIPProjection, PseudoLabelHead
+from .classifier import (
+    CLIPProjection,
+    DistilledPseudoLabelHead,
+    LinearPseudoLabelHead,
+    PseudoLabelHead,
+)
 from .guards import ClassCheckHook, FairnessRestartHook, FiniteLossHook
 from .losses import FairnessLoss, GlobalLocalAlignmentLoss
-from .masking import MaskToken, MUSTMaskGenerator
+from .masking import MaskColour, MaskToken, MUSTMaskGenerator
 from .must import MUST
 from .preprocessor import TwoViewDataPreprocessor
 from .seeding import EpochSampler, SeedSample
 from .start import OpenCLIPStart
+from .supervised import ClassifierStart
 from .teacher import (
     EMATeacherHook,
     TeacherStudentTestLoop,
@@ -27,13 +33,17 @@ __all__ = [
     'MUST',
     'CLIPProjection',
     'ClassCheckHook',
+    'ClassifierStart',
+    'DistilledPseudoLabelHead',
     'EMATeacherHook',
     'EpochSampler',
     'FairnessLoss',
     'FairnessRestartHook',
     'FiniteLossHook',
     'GlobalLocalAlignmentLoss',
+    'LinearPseudoLabelHead',
     'MUSTMaskGenerator',
+    'MaskColour',
     'MaskToken',
     'OpenCLIPStart',
     'PseudoLabelHead',

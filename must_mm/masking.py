@@ -1,4 +1,8 @@
-"""Block masks on the strong view, and the token that stands in their place."""
+"""Block masks on the strong view, and what stands in their place.
+
+A learned token where the backbone embeds patches, a learned colour where it
+has none. Both offer ``masking(backbone, mask)``.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -120,3 +124,80 @@ class MaskToken(BaseModule):
             yield
         finally:
             handle.remove()
+
+
+@MODELS.register_module()
+class MaskColour(BaseModule):
+    """A learned colour that replaces the pixels of masked blocks.
+
+    The counterpart of :class:`MaskToken` for any backbone: it is put in place
+    by a hook before the backbone, which never sees the masked pixels.
+
+    Args:
+        channels: Channels of the image.
+        init_std: Standard deviation of the normal initialisation around the
+            mean colour, which is 0 after normalisation.
+    """
+
+    def __init__(self, channels: int = 3, init_std: float = 0.02) -> None:
+        super().__init__()
+        self.init_std = init_std
+        self.colour = nn.Parameter(torch.zeros(1, channels, 1, 1))
+
+    def init_weights(self) -> None:
+        """Draw the colour from N(0, ``init_std``)."""
+        nn.init.normal_(self.colour, std=self.init_std)
+
+    @contextmanager
+    def masking(
+        self, backbone: nn.Module, mask: torch.Tensor
+    ) -> Iterator[None]:
+        """Mask the images of every forward pass within the context.
+
+        Args:
+            backbone: Any backbone that takes images (B, C, H, W).
+            mask: Boolean, (B, h, w), where h divides H and w divides W;
+                true where masked.
+
+        Raises:
+            ValueError: If the mask does not fit the images.
+        """
+
+        def replace(_module, inputs):
+            (images,) = inputs
+            batch, _, height, width = images.shape
+            rows, columns = mask.shape[1:]
+            if len(mask) != batch or height % rows or width % columns:
+                raise ValueError(
+                    f'the mask has shape {tuple(mask.shape)}, which does not '
+                    f'divide images of shape {tuple(images.shape)}: set '
+                    "MUSTMaskGenerator.input_size to the view's side"
+                )
+            pixels = mask.repeat_interleave(height // rows, 1)
+            pixels = pixels.repeat_interleave(width // columns, 2)
+            colour = self.colour.to(images.dtype)
+            return (torch.where(pixels.unsqueeze(1), colour, images),)
+
+        handle = backbone.register_forward_pre_hook(replace)
+        try:
+            yield
+        finally:
+            handle.remove()
+
+
+def mask_for(backbone: nn.Module) -> MaskToken | MaskColour:
+    """Build the finest mask that hides pixels from a backbone entirely.
+
+    A token, if the patches that the backbone embeds do not overlap; otherwise
+    the neighbours of a masked patch would still see its pixels, and a colour
+    hides them.
+    """
+    projection = getattr(
+        getattr(backbone, 'patch_embed', None), 'projection', None
+    )
+    if (
+        isinstance(projection, nn.Conv2d)
+        and projection.kernel_size == projection.stride
+    ):
+        return MaskToken(backbone.embed_dims)
+    return MaskColour()
