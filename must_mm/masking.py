@@ -4,7 +4,7 @@ A learned token where the backbone embeds patches, a learned colour where it
 has none. Both offer ``masking(backbone, mask)``.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -69,6 +69,35 @@ class MUSTMaskGenerator(SimMIMMaskGenerator):
         )
 
 
+def expand_mask(
+    mask: torch.Tensor, batch: int, grid: Sequence[int]
+) -> torch.Tensor:
+    """Repeat the cells of a mask up to a finer grid.
+
+    Args:
+        mask: Boolean, (B, h, w).
+        batch: Number of images, which must be B.
+        grid: Height and width of the grid, multiples of h and w.
+
+    Returns:
+        Boolean, (B, *grid).
+
+    Raises:
+        ValueError: If the mask does not fit.
+    """
+    repeats = [size // cells for size, cells in zip(grid, mask.shape[1:])]
+    whole = mask.repeat_interleave(repeats[0], 1)
+    whole = whole.repeat_interleave(repeats[1], 2)
+    if tuple(whole.shape) != (batch, *grid):
+        raise ValueError(
+            f'the mask has shape {tuple(mask.shape)}, the grid to mask '
+            f'{(batch, *grid)}, which is no multiple: set '
+            'MUSTMaskGenerator.input_size and model_patch_size to the '
+            "view's size and a multiple of the backbone's patch size"
+        )
+    return whole
+
+
 @MODELS.register_module()
 class MaskToken(BaseModule):
     """A learned token that replaces the embeddings of masked patches.
@@ -100,7 +129,8 @@ class MaskToken(BaseModule):
         Args:
             backbone: A backbone whose ``patch_embed`` returns ``(patches,
                 grid)`` with patches of shape (B, N, D).
-            mask: Boolean, (B, h, w) with ``h * w = N``; true where masked.
+            mask: Boolean, (B, h, w), on the grid of the patches or a coarser
+                one that divides it; true where masked.
 
         Raises:
             ValueError: If the mask does not fit the patch grid.
@@ -108,14 +138,8 @@ class MaskToken(BaseModule):
 
         def replace(_module, _inputs, output):
             patches, grid = output
-            if tuple(mask.shape) != (patches.shape[0], *grid):
-                raise ValueError(
-                    f'the mask has shape {tuple(mask.shape)}, the backbone '
-                    f'{(patches.shape[0], *grid)} patches: set '
-                    'MUSTMaskGenerator.input_size and model_patch_size to '
-                    "the view's and the backbone's"
-                )
-            masked = mask.flatten(1).unsqueeze(-1)
+            masked = expand_mask(mask, len(patches), grid)
+            masked = masked.flatten(1).unsqueeze(-1)
             token = self.token.to(patches.dtype)
             return torch.where(masked, token, patches), grid
 
@@ -165,16 +189,7 @@ class MaskColour(BaseModule):
 
         def replace(_module, inputs):
             (images,) = inputs
-            batch, _, height, width = images.shape
-            rows, columns = mask.shape[1:]
-            if len(mask) != batch or height % rows or width % columns:
-                raise ValueError(
-                    f'the mask has shape {tuple(mask.shape)}, which does not '
-                    f'divide images of shape {tuple(images.shape)}: set '
-                    "MUSTMaskGenerator.input_size to the view's side"
-                )
-            pixels = mask.repeat_interleave(height // rows, 1)
-            pixels = pixels.repeat_interleave(width // columns, 2)
+            pixels = expand_mask(mask, len(images), images.shape[2:])
             colour = self.colour.to(images.dtype)
             return (torch.where(pixels.unsqueeze(1), colour, images),)
 

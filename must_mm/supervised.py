@@ -120,18 +120,15 @@ class ClassifierStart:
                 f'model.head.num_classes is {model.head.num_classes}: make '
                 'them equal'
             )
-        source = self.load(model.backbone)
-        state = {
-            name: value
-            for name, value in source.items()
-            if name.startswith(_FEATURES)
-        }
-        for theirs, ours in _HEADS.items():
-            for kind in ('weight', 'bias'):
-                if f'{theirs}.{kind}' in source:
-                    state[f'{ours}.{kind}'] = self.merge(
-                        source[f'{theirs}.{kind}']
-                    )
+        state = {}
+        for name, value in self.load(model.backbone).items():
+            if name.startswith(_FEATURES):
+                state[name] = value
+            elif name.startswith('head.'):
+                layer, _, kind = name.rpartition('.')
+                state[f'{_HEADS.get(layer, layer)}.{kind}'] = (
+                    self.merge(value) if layer in _HEADS else value
+                )
         self._check_head(state, model.head)
         missing, _ = model.load_state_dict(state, strict=False)
         missing = [name for name in missing if name.startswith(_FEATURES)]
@@ -179,7 +176,7 @@ class ClassifierStart:
                 "'backbone.'; the names of timm are read where "
                 'model.backbone is a TIMMBackbone'
             )
-        head = backbone.timm_model.default_cfg['classifier'] + '.'
+        head = f'{backbone.timm_model.default_cfg["classifier"]}.'
         return {
             'head.fc.' + name[len(head) :]
             if name.startswith(head)

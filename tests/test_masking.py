@@ -99,7 +99,7 @@ def test_masking_ends_with_its_context(model):
 
 
 def test_mask_of_another_grid_names_the_keys(model):
-    mask = torch.zeros(2, 2, 2, dtype=torch.bool)
+    mask = torch.zeros(2, 3, 3, dtype=torch.bool)
     with model.mask_token.masking(model.backbone, mask):
         with pytest.raises(
             ValueError, match=r'MUSTMaskGenerator\.input_size and model_patch'

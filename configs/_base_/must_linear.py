@@ -1,5 +1,7 @@
 # A supervised classifier (pooled map, linear layer) as student and teacher,
 # with MUST's parts. To set: backbone, num_classes, in_channels, start.
+_base_ = ['must_runtime.py']
+
 model = dict(
     type='MUST',
     neck=dict(type='GlobalAveragePooling'),
@@ -24,7 +26,7 @@ model = dict(
         to_rgb=True,
     ),
 )
-# No layer decay: not every network has depths.
+# A short schedule. No layer decay: not every network knows depths.
 optim_wrapper = dict(
     optimizer=dict(
         type='AdamW', lr=2e-4, betas=(0.9, 0.999), weight_decay=0.05
@@ -39,3 +41,18 @@ param_scheduler = dict(
     eta_min_ratio=0.05,
     convert_to_iter_based=True,
 )
+train_cfg = dict(max_epochs=3)
+default_hooks = dict(checkpoint=dict(max_keep_ckpts=1))
+custom_hooks = [
+    # 95 steps an epoch: the teacher averages about one of them
+    dict(
+        type='EMATeacherHook',
+        decay_start=0.99,
+        decay_end=0.99,
+        warmup_steps=0,
+    ),
+    dict(type='ValidateStartHook'),
+    dict(type='ClassCheckHook'),
+    dict(type='FairnessRestartHook'),
+    dict(type='FiniteLossHook'),
+]

@@ -8,11 +8,7 @@
 #           python tools/train.py configs/must/efficientnet-lite0_clothing.py
 #           (one run, with the start file that the first command has put
 #           there and the photos in data/clothing)
-_base_ = [
-    '../_base_/must_linear.py',
-    '../_base_/clothing_160.py',
-    '../_base_/must_runtime.py',
-]
+_base_ = ['../_base_/must_linear.py', '../_base_/clothing_160.py']
 
 model = dict(
     backbone=dict(type='TIMMBackbone', model_name='tf_efficientnet_lite0'),
@@ -25,18 +21,3 @@ model = dict(
         class_map={{_base_.class_map}},
     ),
 )
-train_cfg = dict(max_epochs=3)
-default_hooks = dict(checkpoint=dict(max_keep_ckpts=1))
-custom_hooks = [
-    # 95 steps an epoch: the teacher averages about one of them
-    dict(
-        type='EMATeacherHook',
-        decay_start=0.99,
-        decay_end=0.99,
-        warmup_steps=0,
-    ),
-    dict(type='ValidateStartHook'),
-    dict(type='ClassCheckHook'),
-    dict(type='FairnessRestartHook'),
-    dict(type='FiniteLossHook'),
-]
