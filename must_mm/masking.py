@@ -85,9 +85,9 @@ def expand_mask(
     Raises:
         ValueError: If the mask does not fit.
     """
-    repeats = [size // cells for size, cells in zip(grid, mask.shape[1:])]
-    whole = mask.repeat_interleave(repeats[0], 1)
-    whole = whole.repeat_interleave(repeats[1], 2)
+    rows, columns = mask.shape[1:]
+    whole = mask.repeat_interleave(grid[0] // rows, 1)
+    whole = whole.repeat_interleave(grid[1] // columns, 2)
     if tuple(whole.shape) != (batch, *grid):
         raise ValueError(
             f'the mask has shape {tuple(mask.shape)}, the grid to mask '

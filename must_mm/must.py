@@ -181,7 +181,7 @@ class MUST(ImageClassifier):
         """
         own = {
             prefix + name: param
-            for name, param in self.named_parameters()
+            for name, param in self.named_parameters(remove_duplicate=False)
             if name.split('.')[0] in CLASSIFIER_PARTS
         }
         differences = [
@@ -196,7 +196,11 @@ class MUST(ImageClassifier):
             and not name.endswith('pos_embed')
             and state_dict[name].shape != param.shape
         ]
-        buffers = {prefix + name for name, _ in self.named_buffers()}
+        # a module may be shared: by the layers of EVA-02, for one
+        buffers = {
+            prefix + name
+            for name, _ in self.named_buffers(remove_duplicate=False)
+        }
         differences += [
             f'{name} is not in the model'
             for name in state_dict
@@ -327,9 +331,7 @@ class MUST(ImageClassifier):
             capture(self.backbone, self.local_features) as captured,
         ):
             feats = self.backbone(images)
-        last = to_map(
-            (captured or feats)[-1], num_extra_tokens(self.backbone)
-        )
+        last = to_map((captured or feats)[-1], num_extra_tokens(self.backbone))
         return feats, self.ln_patch(last.movedim(1, -1)).movedim(-1, 1)
 
     def global_features(self, feats: tuple) -> tuple:

@@ -118,7 +118,9 @@ def run(
     runner.train()
     scalars = runner.visualizer.get_vis_backend('LocalVisBackend')
     lines = Path(scalars._scalar_save_file).read_text().splitlines()
-    found = [line for line in map(json.loads, lines) if _key('student') in line]
+    found = [
+        line for line in map(json.loads, lines) if _key('student') in line
+    ]
     metrics = {
         name: {m: line[_key(who, m)] for m in METRICS}
         for name, who, line in (
@@ -149,9 +151,7 @@ def table(results: dict[str, list[dict]]) -> str:
     any_run = next(iter(results.values()))
     rows = [('start', '', 'start', any_run[:1])]
     for setting, runs in results.items():
-        rows += [
-            (setting, who, who, runs) for who in ('student', 'teacher')
-        ]
+        rows += [(setting, who, who, runs) for who in ('student', 'teacher')]
     lines = [
         '| setting | network | seeds | ' + ' | '.join(METRICS) + ' |',
         '|---|---|---|' + '---|' * len(METRICS),

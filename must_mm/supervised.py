@@ -131,12 +131,19 @@ class ClassifierStart:
                 )
         self._check_head(state, model.head)
         missing, _ = model.load_state_dict(state, strict=False)
-        missing = [name for name in missing if name.startswith(_FEATURES)]
+        # parameters are checked as they are loaded; other buffers are made by
+        # the backbone (tables of positions), statistics are not
+        missing = [
+            name
+            for name in missing
+            if name.startswith(_FEATURES)
+            and name.endswith(('running_mean', 'running_var'))
+        ]
         if missing:
             raise ValueError(
-                f'model.start.checkpoint: {self.checkpoint} lacks '
-                f'{", ".join(missing[:5])}; is model.backbone that of the '
-                'checkpoint?'
+                f'model.start.checkpoint: {self.checkpoint} lacks the '
+                f'statistics of batch norms ({missing[0]}, ...): give the '
+                'whole state dict of the classifier'
             )
 
     def merge(self, rows: torch.Tensor) -> torch.Tensor:
