@@ -79,15 +79,16 @@ def experiment_config(
         if not (photos / part).is_dir():
             raise FileNotFoundError(f'there is no folder {photos / part}')
     cfg = Config.fromfile(config_path(CONFIG))
-    root = {'dataset.data_root': str(photos)}
-    roots = [f'dataset.datasets.{i}.data_root' for i in range(2)]
-    for loader in ('val', 'test'):
-        for key in roots:
-            root[f'{loader}_dataloader.{key}'] = str(photos)
-    root['train_dataloader.dataset.data_root'] = root.pop('dataset.data_root')
     cfg.merge_from_dict(
         {
-            **root,
+            **{
+                f'{dataset}.data_root': str(photos)
+                for dataset in (
+                    'train_dataloader.dataset',
+                    'val_dataloader.dataset.datasets.0',
+                    'val_dataloader.dataset.datasets.1',
+                )
+            },
             **SETTINGS[setting],
             'model.start.checkpoint': str(start),
             'randomness.seed': seed,
@@ -116,11 +117,10 @@ def run(
     # convolutions on a CPU take half the time
     runner.model.to(memory_format=torch.channels_last)
     runner.train()
-    scalars = runner.visualizer.get_vis_backend('LocalVisBackend')
-    lines = Path(scalars._scalar_save_file).read_text().splitlines()
-    found = [
-        line for line in map(json.loads, lines) if _key('student') in line
-    ]
+    backend = runner.visualizer.get_vis_backend('LocalVisBackend')
+    lines = Path(backend._scalar_save_file).read_text().splitlines()
+    scalars = map(json.loads, lines)
+    found = [line for line in scalars if _key('student') in line]
     metrics = {
         name: {m: line[_key(who, m)] for m in METRICS}
         for name, who, line in (
