@@ -51,16 +51,6 @@ def capture(
         handle.remove()
 
 
-def num_extra_tokens(backbone: nn.Module) -> int:
-    """How many tokens come before those of the patches."""
-    network = getattr(backbone, 'timm_model', backbone)
-    return getattr(
-        network,
-        'num_prefix_tokens',
-        getattr(network, 'num_extra_tokens', 0),
-    )
-
-
 def to_map(feature: torch.Tensor, extra_tokens: int = 0) -> torch.Tensor:
     """Bring the last feature of a backbone to a map.
 

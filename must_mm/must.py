@@ -11,7 +11,7 @@ from mmpretrain.models import ImageClassifier
 from mmpretrain.registry import MODELS, TASK_UTILS
 from mmpretrain.structures import DataSample
 
-from .features import capture, mask_on_grid, num_extra_tokens, to_map
+from .features import capture, mask_on_grid, to_map
 from .masking import mask_for
 
 STUDENT, TEACHER = 'student', 'teacher'
@@ -331,7 +331,10 @@ class MUST(ImageClassifier):
             capture(self.backbone, self.local_features) as captured,
         ):
             feats = self.backbone(images)
-        last = to_map((captured or feats)[-1], num_extra_tokens(self.backbone))
+        last = to_map(
+            (captured or feats)[-1],
+            getattr(self.backbone, 'num_extra_tokens', 0),
+        )
         return feats, self.ln_patch(last.movedim(1, -1)).movedim(-1, 1)
 
     def global_features(self, feats: tuple) -> tuple:

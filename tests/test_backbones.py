@@ -275,3 +275,11 @@ def test_a_few_steps(case, batch):
         for name, value in model.state_dict().items()
         if name.startswith('teacher.')
     )
+
+
+def test_layer_decay_without_depths_names_the_key():
+    model = MODELS.build(must_config('mobilenet_v2', checkpoint='none.pth'))
+    with pytest.raises(
+        NotImplementedError, match=r'optim_wrapper\.constructor='
+    ):
+        model.get_layer_depth('backbone.conv1.conv.weight')
