@@ -7,7 +7,12 @@ MMEngine load checkpoints as plain data.
 from mmengine.config.utils import MODULE2PACKAGE
 
 from . import checkpoint, replay
-from .classifier import CLIPProjection, PseudoLabelHead
+from .classifier import (
+    CLIPProjection,
+    DistilledPseudoLabelHead,
+    LinearPseudoLabelHead,
+    PseudoLabelHead,
+)
 from .converted import ConvertedStart, load_classifier
 from .evaluation import (
     FeatureTestLoop,
@@ -19,7 +24,7 @@ from .guards import ClassCheckHook, FairnessRestartHook, FiniteLossHook
 from .losses import FairnessLoss, GlobalLocalAlignmentLoss
 from .maect import MAECT
 from .maect_hooks import MAECTAveragesHook, MAECTCheckHook
-from .masking import MaskToken, MUSTMaskGenerator
+from .masking import MaskColour, MaskToken, MUSTMaskGenerator
 from .must import MUST
 from .nnclr import NNCLRHead
 from .open_clip_backbone import OpenCLIPBackbone, UnitFeature
@@ -28,6 +33,7 @@ from .preprocessor import TwoViewDataPreprocessor
 from .queue import NNQueue
 from .seeding import EpochSampler, SeedSample
 from .start import OpenCLIPStart
+from .supervised import ClassifierStart
 from .teacher import (
     EMATeacherHook,
     TeacherStudentTestLoop,
@@ -42,6 +48,8 @@ __all__ = [
     'CLIPProjection',
     'ClassCheckHook',
     'ConvertedStart',
+    'ClassifierStart',
+    'DistilledPseudoLabelHead',
     'EMATeacherHook',
     'EpochSampler',
     'FairnessLoss',
@@ -55,7 +63,9 @@ __all__ = [
     'HeadAndLayerDecayConstructor',
     'MAECTAveragesHook',
     'MAECTCheckHook',
+    'LinearPseudoLabelHead',
     'MUSTMaskGenerator',
+    'MaskColour',
     'MaskToken',
     'NNCLRHead',
     'NNQueue',

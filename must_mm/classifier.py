@@ -1,4 +1,4 @@
-"""The zero-shot classifier as MMPretrain neck and head."""
+"""Classifiers that learn from pseudo-labels, as MMPretrain neck and heads."""
 
 import math
 
@@ -54,12 +54,8 @@ class CLIPProjection(BaseModule):
 _FAIRNESS = dict(type='FairnessLoss')
 
 
-@MODELS.register_module()
-class PseudoLabelHead(ClsHead):
-    """A text-initialised linear classifier trained on pseudo-labels.
-
-    ``logits = s * g @ W``: ``W`` (E x K) starts as the text embeddings, is
-    trained and never re-normalised; the scale ``s`` is fixed (Sec. 3.1).
+class SelfTrainingHead(ClsHead):
+    """What the heads below share: thresholds and losses, no classifier.
 
     Args:
         num_classes: Number of classes ``K``.
@@ -68,8 +64,8 @@ class PseudoLabelHead(ClsHead):
             is trusted, in (0, 1).
         fairness: Config of the fairness loss, without ``num_classes``;
             ``None`` trains without it.
-        logit_scale: Initial ``s``, 100 for OpenAI's CLIP. Weights that are
-            loaded bring their own.
+        logit_scale: Initial ``s``. Weights that are loaded may bring their
+            own.
         topk: Accuracies to report when MMPretrain asks for them.
         init_cfg: MMEngine's initialisation config.
 
@@ -84,7 +80,7 @@ class PseudoLabelHead(ClsHead):
         in_channels: int,
         threshold: float = 0.7,
         fairness: dict | None = _FAIRNESS,
-        logit_scale: float = 100.0,
+        logit_scale: float = 1.0,
         topk: tuple[int, ...] = (1,),
         init_cfg: dict | None = None,
     ) -> None:
@@ -98,24 +94,16 @@ class PseudoLabelHead(ClsHead):
                 f'model.head.num_classes must be at least 2, got {num_classes}'
             )
         self.num_classes = num_classes
+        self.in_channels = in_channels
         self.threshold = threshold
-        self.classifier = nn.Parameter(torch.zeros(in_channels, num_classes))
         self.register_buffer('logit_scale', torch.tensor(float(logit_scale)))
         self.fairness_loss = fairness and MODELS.build(
             dict(fairness, num_classes=num_classes)
         )
 
-    def init_weights(self) -> None:
-        """Start from random unit columns; text embeddings replace them."""
-        super().init_weights()
-        with torch.no_grad():
-            self.classifier.copy_(
-                F.normalize(torch.randn_like(self.classifier), dim=0)
-            )
-
-    def forward(self, feats: tuple[torch.Tensor, ...]) -> torch.Tensor:
-        """Return logits (B, K) of the global feature (B, E)."""
-        return self.logit_scale * self.pre_logits(feats) @ self.classifier
+    def joint_feature(self, feats: tuple) -> torch.Tensor:
+        """Return ``g``, (B, E), of unit length, for the alignment."""
+        return F.normalize(self.pre_logits(feats), dim=-1)
 
     def loss(
         self,
@@ -154,3 +142,78 @@ class PseudoLabelHead(ClsHead):
                 correct * confident
             ).sum() / confident.sum().clamp(min=1)
         return losses
+
+
+@MODELS.register_module()
+class PseudoLabelHead(SelfTrainingHead):
+    """A text-initialised classifier of unit features.
+
+    ``logits = s * g @ W``: ``W`` (E x K) starts as the text embeddings, is
+    trained and never re-normalised; the scale ``s`` is fixed (Sec. 3.1), 100
+    for OpenAI's CLIP. Takes the arguments of :class:`SelfTrainingHead`.
+    """
+
+    def __init__(self, *args, logit_scale: float = 100.0, **kwargs) -> None:
+        super().__init__(*args, logit_scale=logit_scale, **kwargs)
+        self.classifier = nn.Parameter(
+            torch.zeros(self.in_channels, self.num_classes)
+        )
+
+    def init_weights(self) -> None:
+        """Start from random unit columns; text embeddings replace them."""
+        super().init_weights()
+        with torch.no_grad():
+            self.classifier.copy_(
+                F.normalize(torch.randn_like(self.classifier), dim=0)
+            )
+
+    def joint_feature(self, feats: tuple[torch.Tensor, ...]) -> torch.Tensor:
+        """Return ``g``, (B, E), which is of unit length already."""
+        return self.pre_logits(feats)
+
+    def forward(self, feats: tuple[torch.Tensor, ...]) -> torch.Tensor:
+        """Return logits (B, K) of the global feature (B, E)."""
+        return self.logit_scale * self.pre_logits(feats) @ self.classifier
+
+
+@MODELS.register_module()
+class LinearPseudoLabelHead(SelfTrainingHead):
+    """The linear layer of a supervised classifier, trained on pseudo-labels.
+
+    ``logits = s * (W x + b)`` of the feature as it comes, of any length. A
+    trained head brings its own scale in the length of ``W``, so ``s = 1``
+    keeps its confidences; a larger ``s`` sharpens them, a smaller one
+    flattens them, and ``threshold`` is compared with the result. Takes the
+    arguments of :class:`SelfTrainingHead`.
+    """
+
+    def __init__(self, *args, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        self.fc = nn.Linear(self.in_channels, self.num_classes)
+
+    def forward(self, feats: tuple[torch.Tensor, ...]) -> torch.Tensor:
+        """Return logits (B, K) of the global feature (B, E)."""
+        return self.logit_scale * self.fc(self.pre_logits(feats))
+
+
+@MODELS.register_module()
+class DistilledPseudoLabelHead(LinearPseudoLabelHead):
+    """The two linear layers of DeiT: of the class and distillation token.
+
+    Their logits are averaged, as DeiT does when it predicts. Alignment takes
+    the mean of the two tokens as the global feature.
+    """
+
+    def __init__(self, *args, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        self.fc_dist = nn.Linear(self.in_channels, self.num_classes)
+
+    def joint_feature(self, feats: tuple[tuple, ...]) -> torch.Tensor:
+        """Return the mean token, (B, E), of unit length."""
+        return F.normalize(sum(self.pre_logits(feats)) / 2, dim=-1)
+
+    def forward(self, feats: tuple[tuple, ...]) -> torch.Tensor:
+        """Return logits (B, K) of both tokens, each (B, E)."""
+        cls_token, dist_token = self.pre_logits(feats)
+        logits = (self.fc(cls_token) + self.fc_dist(dist_token)) / 2
+        return self.logit_scale * logits

@@ -1,6 +1,10 @@
-"""Block masks on the strong view, and the token that stands in their place."""
+"""Block masks on the strong view, and what stands in their place.
 
-from collections.abc import Iterator
+A learned token where the backbone embeds patches, a learned colour where it
+has none. Both offer ``masking(backbone, mask)``.
+"""
+
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -65,6 +69,35 @@ class MUSTMaskGenerator(SimMIMMaskGenerator):
         )
 
 
+def expand_mask(
+    mask: torch.Tensor, batch: int, grid: Sequence[int]
+) -> torch.Tensor:
+    """Repeat the cells of a mask up to a finer grid.
+
+    Args:
+        mask: Boolean, (B, h, w).
+        batch: Number of images, which must be B.
+        grid: Height and width of the grid, multiples of h and w.
+
+    Returns:
+        Boolean, (B, *grid).
+
+    Raises:
+        ValueError: If the mask does not fit.
+    """
+    rows, columns = mask.shape[1:]
+    whole = mask.repeat_interleave(grid[0] // rows, 1)
+    whole = whole.repeat_interleave(grid[1] // columns, 2)
+    if tuple(whole.shape) != (batch, *grid):
+        raise ValueError(
+            f'the mask has shape {tuple(mask.shape)}, the grid to mask '
+            f'{(batch, *grid)}, which is no multiple: set '
+            'MUSTMaskGenerator.input_size and model_patch_size to the '
+            "view's size and a multiple of the backbone's patch size"
+        )
+    return whole
+
+
 @MODELS.register_module()
 class MaskToken(BaseModule):
     """A learned token that replaces the embeddings of masked patches.
@@ -96,7 +129,8 @@ class MaskToken(BaseModule):
         Args:
             backbone: A backbone whose ``patch_embed`` returns ``(patches,
                 grid)`` with patches of shape (B, N, D).
-            mask: Boolean, (B, h, w) with ``h * w = N``; true where masked.
+            mask: Boolean, (B, h, w), on the grid of the patches or a coarser
+                one that divides it; true where masked.
 
         Raises:
             ValueError: If the mask does not fit the patch grid.
@@ -104,14 +138,8 @@ class MaskToken(BaseModule):
 
         def replace(_module, _inputs, output):
             patches, grid = output
-            if tuple(mask.shape) != (patches.shape[0], *grid):
-                raise ValueError(
-                    f'the mask has shape {tuple(mask.shape)}, the backbone '
-                    f'{(patches.shape[0], *grid)} patches: set '
-                    'MUSTMaskGenerator.input_size and model_patch_size to '
-                    "the view's and the backbone's"
-                )
-            masked = mask.flatten(1).unsqueeze(-1)
+            masked = expand_mask(mask, len(patches), grid)
+            masked = masked.flatten(1).unsqueeze(-1)
             token = self.token.to(patches.dtype)
             return torch.where(masked, token, patches), grid
 
@@ -120,3 +148,71 @@ class MaskToken(BaseModule):
             yield
         finally:
             handle.remove()
+
+
+@MODELS.register_module()
+class MaskColour(BaseModule):
+    """A learned colour that replaces the pixels of masked blocks.
+
+    The counterpart of :class:`MaskToken` for any backbone: it is put in place
+    by a hook before the backbone, which never sees the masked pixels.
+
+    Args:
+        channels: Channels of the image.
+        init_std: Standard deviation of the normal initialisation around the
+            mean colour, which is 0 after normalisation.
+    """
+
+    def __init__(self, channels: int = 3, init_std: float = 0.02) -> None:
+        super().__init__()
+        self.init_std = init_std
+        self.colour = nn.Parameter(torch.zeros(1, channels, 1, 1))
+
+    def init_weights(self) -> None:
+        """Draw the colour from N(0, ``init_std``)."""
+        nn.init.normal_(self.colour, std=self.init_std)
+
+    @contextmanager
+    def masking(
+        self, backbone: nn.Module, mask: torch.Tensor
+    ) -> Iterator[None]:
+        """Mask the images of every forward pass within the context.
+
+        Args:
+            backbone: Any backbone that takes images (B, C, H, W).
+            mask: Boolean, (B, h, w), where h divides H and w divides W;
+                true where masked.
+
+        Raises:
+            ValueError: If the mask does not fit the images.
+        """
+
+        def replace(_module, inputs):
+            (images,) = inputs
+            pixels = expand_mask(mask, len(images), images.shape[2:])
+            colour = self.colour.to(images.dtype)
+            return (torch.where(pixels.unsqueeze(1), colour, images),)
+
+        handle = backbone.register_forward_pre_hook(replace)
+        try:
+            yield
+        finally:
+            handle.remove()
+
+
+def mask_for(backbone: nn.Module) -> MaskToken | MaskColour:
+    """Build the finest mask that hides pixels from a backbone entirely.
+
+    A token, if the patches that the backbone embeds do not overlap; otherwise
+    the neighbours of a masked patch would still see its pixels, and a colour
+    hides them.
+    """
+    projection = getattr(
+        getattr(backbone, 'patch_embed', None), 'projection', None
+    )
+    if (
+        isinstance(projection, nn.Conv2d)
+        and projection.kernel_size == projection.stride
+    ):
+        return MaskToken(backbone.embed_dims)
+    return MaskColour()

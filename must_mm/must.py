@@ -6,11 +6,13 @@ from itertools import chain
 
 import torch
 import torch.nn as nn
+import torch.nn.functional as F
 from mmpretrain.models import ImageClassifier
 from mmpretrain.registry import MODELS, TASK_UTILS
 from mmpretrain.structures import DataSample
 
-from .masking import MaskToken
+from .features import capture, mask_on_grid, to_map
+from .masking import mask_for
 
 STUDENT, TEACHER = 'student', 'teacher'
 CLASSIFIER_PARTS = ('backbone', 'neck', 'head')
@@ -23,19 +25,25 @@ class MUST(ImageClassifier):
     The student is the classifier itself (``backbone``, ``neck``, ``head``);
     the teacher is a plain :class:`ImageClassifier` with an exponential moving
     average of its weights, kept by :class:`EMATeacherHook`. Masked image
-    modelling and alignment need masks, hence a mask token and a LayerNorm
-    for the patches; leave ``decoder``, ``mim_head`` and ``align_loss`` out
-    for self-training alone.
+    modelling and alignment need masks, hence something to put in the masked
+    places and local features, those of the backbone's last feature map; leave
+    ``decoder``, ``mim_head`` and ``align_loss`` out for self-training alone.
 
     Args:
-        backbone: Config of a backbone that returns raw tokens, class token
-            first.
-        neck: Config of the projection to the global feature.
+        backbone: Config of any backbone of MMPretrain.
+        neck: Config of the way to the global feature: CLIP's projection,
+            pooling, or none where the backbone pools.
         head: Config of the pseudo-label head.
-        decoder: Config of the decoder from the map of patch features
+        decoder: Config of the decoder from the map of local features
             (B, D, h, w) to the image (B, 3, H, W).
         mim_head: Config of the head with the reconstruction loss.
         align_loss: Config of the global-local alignment loss.
+        masking: Config of what stands in the masked places; ``None`` takes a
+            :class:`MaskToken` where the backbone embeds patches, and a
+            :class:`MaskColour` elsewhere.
+        local_features: Name of the backbone's module that returns the last
+            feature map, such as ``'layers.11'`` of a vision transformer, for
+            a backbone that pools; ``None`` where the backbone returns it.
         start: Config of the weights to start from, for instance
             :class:`OpenCLIPStart`; ``None`` where ``load_from`` brings them.
         predict_with: Whose predictions ``predict``, ``extract_feat`` and the
@@ -51,11 +59,13 @@ class MUST(ImageClassifier):
     def __init__(
         self,
         backbone: dict,
-        neck: dict,
-        head: dict,
+        neck: dict | None = None,
+        head: dict | None = None,
         decoder: dict | None = None,
         mim_head: dict | None = None,
         align_loss: dict | None = None,
+        masking: dict | None = None,
+        local_features: str | None = None,
         start: dict | None = None,
         predict_with: str = STUDENT,
         data_preprocessor: dict | None = None,
@@ -82,9 +92,11 @@ class MUST(ImageClassifier):
         self.mim_head = mim_head and MODELS.build(mim_head)
         self.align_loss = align_loss and MODELS.build(align_loss)
         if self.with_masking:
-            width = self.backbone.embed_dims
-            self.mask_token = MaskToken(width)
-            self.ln_patch = nn.LayerNorm(width, eps=1e-5)
+            self.mask_token = (
+                MODELS.build(masking) if masking else mask_for(self.backbone)
+            )
+            self.local_features = local_features
+            self.ln_patch = self.build_patch_norm()
         self._register_load_state_dict_pre_hook(self._before_load)
 
     @property
@@ -131,6 +143,18 @@ class MUST(ImageClassifier):
         )
         return teacher.requires_grad_(False).eval()
 
+    def build_patch_norm(self) -> nn.Module:
+        """Build ``ln_patch``, or nothing where features are normalised.
+
+        A classifier that normalises what it pools (CLIP's projection, a
+        backbone that pools) leaves its map raw; a map that goes straight
+        into pooling shares a space with the global feature as it is.
+        """
+        if self.local_features is None and not hasattr(self.neck, 'project'):
+            return nn.Identity()
+        width = getattr(self.backbone, 'embed_dims', self.head.in_channels)
+        return nn.LayerNorm(width, eps=1e-5)
+
     def teacher_and_student(
         self,
     ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
@@ -157,7 +181,7 @@ class MUST(ImageClassifier):
         """
         own = {
             prefix + name: param
-            for name, param in self.named_parameters()
+            for name, param in self.named_parameters(remove_duplicate=False)
             if name.split('.')[0] in CLASSIFIER_PARTS
         }
         differences = [
@@ -172,7 +196,11 @@ class MUST(ImageClassifier):
             and not name.endswith('pos_embed')
             and state_dict[name].shape != param.shape
         ]
-        buffers = {prefix + name for name, _ in self.named_buffers()}
+        # a module may be shared: by the layers of EVA-02, for one
+        buffers = {
+            prefix + name
+            for name, _ in self.named_buffers(remove_duplicate=False)
+        }
         differences += [
             f'{name} is not in the model'
             for name in state_dict
@@ -208,7 +236,16 @@ class MUST(ImageClassifier):
 
         MMPretrain's backbone puts the pre-norm at the last depth, and does
         not know the mask token, which replaces patch embeddings.
+
+        Raises:
+            NotImplementedError: If the backbone knows no depths.
         """
+        if not hasattr(self.backbone, 'get_layer_depth'):
+            raise NotImplementedError(
+                f'{type(self.backbone).__name__} has no layer depths for '
+                'layer decay: set optim_wrapper.constructor='
+                "'DefaultOptimWrapperConstructor'"
+            )
         depth, num_depths = super().get_layer_depth(param_name)
         stem = ('backbone.pre_norm.', 'mask_token.')
         return (0 if param_name.startswith(stem) else depth), num_depths
@@ -250,24 +287,24 @@ class MUST(ImageClassifier):
         teacher_probs = self.teacher_probs(weak)
         if not self.with_masking:
             return self.head.loss(
-                self.neck(self.backbone(strong)), data_samples, teacher_probs
+                self.global_features(self.backbone(strong)),
+                data_samples,
+                teacher_probs,
             )
 
         mask = self.stack_masks(data_samples).to(strong.device)
-        with self.mask_token.masking(self.backbone, mask):
-            feats = self.backbone(strong)
-        global_feats = self.neck(feats)
+        feats, patches = self.masked_features(strong, mask)
+        global_feats = self.global_features(feats)
         losses = self.head.loss(global_feats, data_samples, teacher_probs)
-        patches = self.patch_features(feats)
         if self.decoder is not None:
             losses['loss_mim'] = self.reconstruction_loss(
-                self.reconstruct(patches, mask), strong, mask
+                self.decoder(patches), strong, mask
             )
         if self.align_loss is not None:
-            image_of_patch, _ = mask.flatten(1).nonzero(as_tuple=True)
+            masked = mask_on_grid(mask, patches.shape[2:])
             losses['loss_align'] = self.align_loss(
-                self.neck.project(patches[mask.flatten(1)]),
-                global_feats[-1][image_of_patch],
+                self.project(patches.movedim(1, -1)[masked]),
+                self.head.joint_feature(global_feats)[masked.nonzero()[:, 0]],
             )
         return losses
 
@@ -276,21 +313,39 @@ class MUST(ImageClassifier):
         """``q = softmax(teacher(w))``, (B, K), of the weak view (Sec. 3.1)."""
         return self.teacher(weak).float().softmax(dim=1)
 
-    def patch_features(self, feats: tuple[torch.Tensor]) -> torch.Tensor:
-        """``p = ln_patch(x_patches)``, (B, N, D), of the raw tokens."""
-        return self.ln_patch(feats[-1][:, self.backbone.num_extra_tokens :])
-
-    def reconstruct(
-        self, patches: torch.Tensor, mask: torch.Tensor
-    ) -> torch.Tensor:
-        """Predict the normalised image, (B, 3, H, W) (Sec. 3.2).
+    def masked_features(
+        self, images: torch.Tensor, mask: torch.Tensor
+    ) -> tuple[tuple, torch.Tensor]:
+        """What the student sees of masked images.
 
         Args:
-            patches: Patch features, (B, N, D).
-            mask: (B, h, w) with ``h * w = N``: the grid of the patches.
+            images: Normalised images, (B, 3, H, W).
+            mask: (B, h, w), true where masked.
+
+        Returns:
+            The outputs of the backbone, and the map of the local features
+            ``p = ln_patch(x_patches)``, (B, D, n, n).
         """
-        grid = mask.shape[1:]
-        return self.decoder(patches.transpose(1, 2).unflatten(2, grid))
+        with (
+            self.mask_token.masking(self.backbone, mask),
+            capture(self.backbone, self.local_features) as captured,
+        ):
+            feats = self.backbone(images)
+        last = to_map(
+            (captured or feats)[-1],
+            getattr(self.backbone, 'num_extra_tokens', 0),
+        )
+        return feats, self.ln_patch(last.movedim(1, -1)).movedim(-1, 1)
+
+    def global_features(self, feats: tuple) -> tuple:
+        """Bring the outputs of the backbone to what the head reads."""
+        return self.neck(feats) if self.with_neck else feats
+
+    def project(self, patches: torch.Tensor) -> torch.Tensor:
+        """Map (..., D) local features to unit vectors beside ``g``."""
+        if hasattr(self.neck, 'project'):
+            return self.neck.project(patches)
+        return F.normalize(patches, dim=-1)
 
     def reconstruction_loss(
         self,
@@ -306,20 +361,22 @@ class MUST(ImageClassifier):
             mask: (B, h, w), true where masked.
 
         Raises:
-            ValueError: If the patch size of decoder or head is not the
-                backbone's.
+            ValueError: If the decoder's stride is not that of the feature
+                map, or the head's patch size not that of the mask.
         """
-        side = image.shape[-1] // mask.shape[-1]
         if reconstruction.shape != image.shape:
             raise ValueError(
-                f'model.decoder.encoder_stride must be {side}, the patch '
-                f'size of the backbone: the view is {tuple(image.shape)}, '
+                'model.decoder.encoder_stride must be the stride of the '
+                "backbone's last feature map (the patch size of a vision "
+                f'transformer): the view is {tuple(image.shape)}, '
                 f'its reconstruction {tuple(reconstruction.shape)}'
             )
+        side = image.shape[-1] // mask.shape[-1]
         if self.mim_head.patch_size != side:
             raise ValueError(
                 f'model.mim_head.patch_size is {self.mim_head.patch_size}, '
-                f'the patch size of the backbone is {side}: make them equal'
+                f'the cells of the mask are {side} pixels wide '
+                '(MUSTMaskGenerator.model_patch_size): make them equal'
             )
         return self.mim_head.loss(reconstruction, image, mask)
 

@@ -6,7 +6,12 @@ import torch.nn.functional as F
 from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 
-from must_mm.classifier import CLIPProjection, PseudoLabelHead
+from must_mm.classifier import (
+    CLIPProjection,
+    DistilledPseudoLabelHead,
+    LinearPseudoLabelHead,
+    PseudoLabelHead,
+)
 from must_mm.losses import FairnessLoss, self_training_loss
 
 
@@ -141,3 +146,32 @@ def test_threshold_out_of_range_names_the_key(threshold):
 def test_too_few_classes_names_the_key(classes):
     with pytest.raises(ValueError, match=r'model\.head\.num_classes'):
         PseudoLabelHead(classes, 6)
+
+
+def test_linear_head_scales_a_linear_layer():
+    head = LinearPseudoLabelHead(4, 6, logit_scale=2.0)
+    x = torch.randn(3, 6)
+    expected = 2 * (x @ head.fc.weight.T + head.fc.bias)
+    # the same sums in another order
+    torch.testing.assert_close(head((x,)), expected, rtol=1e-5, atol=1e-6)
+    # neither feature nor weight is normalised
+    shift = head((x,)) - head((torch.zeros(3, 6),))
+    doubled = head((2 * x,)) - head((torch.zeros(3, 6),))
+    torch.testing.assert_close(doubled, 2 * shift, rtol=1e-5, atol=1e-6)
+    assert head.state_dict()['logit_scale'] == 2
+
+
+def test_distilled_head_averages_two_layers():
+    head = DistilledPseudoLabelHead(4, 6)
+    cls_token, dist_token = torch.randn(2, 3, 6)
+    expected = (head.fc(cls_token) + head.fc_dist(dist_token)) / 2
+    assert torch.equal(head(((cls_token, dist_token),)), expected)
+
+
+@pytest.mark.parametrize('cls', [LinearPseudoLabelHead, PseudoLabelHead])
+def test_alignment_sees_unit_features(cls):
+    x = F.normalize(torch.randn(3, 6), dim=1)
+    if cls is LinearPseudoLabelHead:
+        x = 5 * x
+    found = cls(4, 6).joint_feature((x,))
+    torch.testing.assert_close(found.norm(dim=1), torch.ones(3))

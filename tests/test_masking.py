@@ -9,7 +9,12 @@ from mmpretrain.datasets import SimMIMMaskGenerator
 from mmpretrain.registry import MODELS
 from tiny import SIZE
 
-from must_mm.masking import MaskToken, MUSTMaskGenerator
+from must_mm.masking import (
+    MaskColour,
+    MaskToken,
+    MUSTMaskGenerator,
+    mask_for,
+)
 
 
 @pytest.mark.parametrize(
@@ -99,9 +104,51 @@ def test_masking_ends_with_its_context(model):
 
 
 def test_mask_of_another_grid_names_the_keys(model):
-    mask = torch.zeros(2, 2, 2, dtype=torch.bool)
+    mask = torch.zeros(2, 3, 3, dtype=torch.bool)
     with model.mask_token.masking(model.backbone, mask):
         with pytest.raises(
             ValueError, match=r'MUSTMaskGenerator\.input_size and model_patch'
         ):
             model.backbone(torch.randn(2, 3, SIZE, SIZE))
+
+
+def test_coarse_mask_covers_its_tokens(model):
+    images = torch.randn(2, 3, SIZE, SIZE)
+    coarse = torch.zeros(2, 2, 2, dtype=torch.bool)
+    coarse[0, 1, 0] = coarse[1, 0, 1] = True
+    fine = coarse.repeat_interleave(2, 1).repeat_interleave(2, 2)
+    found = []
+    for mask in (coarse, fine):
+        with model.mask_token.masking(model.backbone, mask):
+            found.append(model.backbone(images)[-1])
+    assert torch.equal(*found)
+
+
+def test_colour_replaces_the_pixels_of_masked_blocks():
+    colour = MaskColour()
+    colour.init_weights()
+    images = torch.randn(2, 3, SIZE, SIZE)
+    mask = torch.zeros(2, 4, 4, dtype=torch.bool)
+    mask[0, 1, 2] = mask[1, 0, 0] = True
+    expected = images.clone()
+    expected[0, :, 8:16, 16:24] = colour.colour[0]
+    expected[1, :, :8, :8] = colour.colour[0]
+    backbone = torch.nn.Identity()
+    with colour.masking(backbone, mask):
+        assert torch.equal(backbone(images), expected)
+    assert torch.equal(backbone(images), images)
+
+
+@pytest.mark.parametrize('shape', [(2, 3, 3), (1, 4, 4)])
+def test_colour_of_another_grid_names_the_key(shape):
+    mask, backbone = torch.zeros(shape).bool(), torch.nn.Identity()
+    with MaskColour().masking(backbone, mask):
+        with pytest.raises(ValueError, match=r'MUSTMaskGenerator\.input_size'):
+            backbone(torch.randn(2, 3, SIZE, SIZE))
+
+
+def test_overlapping_patches_are_masked_as_pixels(model):
+    """A token would leave masked pixels in its neighbours' embeddings."""
+    assert isinstance(mask_for(model.backbone), MaskToken)
+    model.backbone.patch_embed.projection.kernel_size = (16, 16)
+    assert isinstance(mask_for(model.backbone), MaskColour)

@@ -151,9 +151,8 @@ def _draw_strip(figure: SubFigure, work_dir: Path) -> None:
     batch = model.data_preprocessor(default_collate(samples), training=True)
     weak, strong = batch['inputs']
     mask = model.stack_masks(batch['data_samples'])
-    with model.mask_token.masking(model.backbone, mask):
-        feats = model.backbone(strong)
-    reconstruction = model.reconstruct(model.patch_features(feats), mask)
+    _, patches = model.masked_features(strong, mask)
+    reconstruction = model.decoder(patches)
     side = strong.shape[-1] // mask.shape[-1]
     pixels = mask.repeat_interleave(side, 1).repeat_interleave(side, 2)[
         :, None
