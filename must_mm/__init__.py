@@ -8,6 +8,7 @@ from mmengine.config.utils import MODULE2PACKAGE
 
 from . import checkpoint, replay
 from .classifier import CLIPProjection, PseudoLabelHead
+from .datasets import GTSRB, RGBToBGR, UCF101Frames
 from .guards import ClassCheckHook, FairnessRestartHook, FiniteLossHook
 from .losses import FairnessLoss, GlobalLocalAlignmentLoss
 from .masking import MaskToken, MUSTMaskGenerator
@@ -24,6 +25,7 @@ from .teacher import (
 
 __version__ = '0.1.0'
 __all__ = [
+    'GTSRB',
     'MUST',
     'CLIPProjection',
     'ClassCheckHook',
@@ -37,10 +39,12 @@ __all__ = [
     'MaskToken',
     'OpenCLIPStart',
     'PseudoLabelHead',
+    'RGBToBGR',
     'SeedSample',
     'TeacherStudentTestLoop',
     'TeacherStudentValLoop',
     'TwoViewDataPreprocessor',
+    'UCF101Frames',
     'ValidateStartHook',
     'checkpoint',
     'replay',
