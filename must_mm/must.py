@@ -1,7 +1,7 @@
 """MUST: masked unsupervised self-training (arXiv 2206.02967)."""
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import chain
 
 import torch
@@ -10,6 +10,7 @@ from mmpretrain.models import ImageClassifier
 from mmpretrain.registry import MODELS, TASK_UTILS
 from mmpretrain.structures import DataSample
 
+from .freezing import freeze_except
 from .masking import MaskToken
 
 STUDENT, TEACHER = 'student', 'teacher'
@@ -40,6 +41,8 @@ class MUST(ImageClassifier):
             :class:`OpenCLIPStart`; ``None`` where ``load_from`` brings them.
         predict_with: Whose predictions ``predict``, ``extract_feat`` and the
             tensor mode return: ``'student'`` or ``'teacher'``.
+        train_only: What of the model trains, see :func:`freeze_except`;
+            everything by default.
         data_preprocessor: Config of the preprocessor of the views.
         init_cfg: MMEngine's initialisation config.
 
@@ -58,6 +61,7 @@ class MUST(ImageClassifier):
         align_loss: dict | None = None,
         start: dict | None = None,
         predict_with: str = STUDENT,
+        train_only: Sequence[str] | None = None,
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
     ) -> None:
@@ -85,6 +89,8 @@ class MUST(ImageClassifier):
             width = self.backbone.embed_dims
             self.mask_token = MaskToken(width)
             self.ln_patch = nn.LayerNorm(width, eps=1e-5)
+        if train_only is not None:
+            freeze_except(self, train_only)
         self._register_load_state_dict_pre_hook(self._before_load)
 
     @property

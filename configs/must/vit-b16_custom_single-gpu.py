@@ -5,9 +5,9 @@
 # Hardware: one GPU
 # Command: python tools/train.py configs/must/vit-b16_custom_single-gpu.py
 #
-# Everything else of CLIP stays as it is: 0.1 % of the optimizer's state and
-# mixed precision. The mask token and the decoder start from noise and are
-# not part of the classifier; they train too, the reconstruction needs them.
+# Of CLIP's parameters only these train, in mixed precision. The mask token
+# and the decoder start from noise and are not part of the classifier; they
+# train too, or the reconstruction would be noise.
 _base_ = 'vit-b16_custom.py'
 
 model = dict(
