@@ -11,7 +11,6 @@ teacher.
 import os
 
 from mmengine.config import Config
-from mmengine.logging import print_log
 
 KEY = 'published_batch'
 WORLD_SIZE = dict(
@@ -64,8 +63,8 @@ def total_batch(cfg: Config, processes: int) -> int:
     return processes * cfg.train_dataloader.batch_size * accumulation
 
 
-def follow_batch(cfg: Config, processes: int) -> None:
-    """Scale a recipe to the total batch of this run, and say so.
+def follow_batch(cfg: Config, processes: int) -> str | None:
+    """Scale a recipe to the total batch of this run.
 
     ``published_batch`` is removed: the values are now those of this run, and
     a run from the config that MMEngine saves does not scale them again.
@@ -75,11 +74,14 @@ def follow_batch(cfg: Config, processes: int) -> None:
         cfg: Config of the run, changed in place.
         processes: Number of processes, one for each GPU.
 
+    Returns:
+        What was changed, to be printed; ``None`` without the key.
+
     Raises:
         ValueError: If ``published_batch`` is no positive integer.
     """
     if KEY not in cfg:
-        return
+        return None
     published = cfg.pop(KEY)
     if not isinstance(published, int) or published < 1:
         raise ValueError(
@@ -102,10 +104,9 @@ def follow_batch(cfg: Config, processes: int) -> None:
             for before, after in zip(old[0], new[0], strict=True)
         ]
         lines.append(f'ramp {old[1]} -> {new[1]} steps')
-    print_log(
+    return (
         f'total batch {batch} ({processes} processes x '
         f'{cfg.train_dataloader.batch_size} images x '
-        f'{batch // processes // cfg.train_dataloader.batch_size} '
-        f'accumulated), published batch {published}: ' + ', '.join(lines),
-        'current',
+        f'{cfg.optim_wrapper.get("accumulative_counts", 1)} accumulated), '
+        f'published batch {published}: {", ".join(lines)}'
     )

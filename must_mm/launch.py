@@ -121,9 +121,11 @@ def build_runner(
     if args.launcher == 'pytorch' and not torch.cuda.is_available():
         use_gloo(cfg)
     if phase == 'train':
-        follow_batch(cfg, count_processes(args.launcher))
+        changes = follow_batch(cfg, count_processes(args.launcher))
     runner = Runner.from_cfg(cfg)
     if phase == 'train':
+        if changes:
+            runner.logger.info(changes)
         # before the schedule is built, which fails without a clear reason
         try:
             loader = runner.train_dataloader
