@@ -87,6 +87,8 @@ def test_numbers_are_the_published_ones(name):
     per_class = data_set(name) in ('pets', 'caltech101')
     metric = 'SingleLabelMetric' if per_class else 'Accuracy'
     assert cfg.val_evaluator.type == cfg.test_evaluator.type == metric
+    # what is validated is what is tested
+    assert cfg.val_dataloader.dataset == cfg.test_dataloader.dataset
     if per_class:  # recall averaged over classes
         assert cfg.val_evaluator['items'] == ('recall',)
     assert cfg.model.start.pretrained == 'openai'
@@ -153,9 +155,17 @@ def no_checksums(monkeypatch):
     monkeypatch.setattr(cifar, '_check_integrity', lambda self: True)
 
 
-@pytest.mark.onedl
+@pytest.fixture
+def plain_logs(monkeypatch):
+    """MMEngine formats the config for its log; that takes most of the time."""
+    for module in ('mmengine.config.config', 'yapf.yapflib.yapf_api'):
+        monkeypatch.setattr(
+            f'{module}.FormatCode', lambda text, **_: (text, True), False
+        )
+
+
 @pytest.mark.parametrize('name', RECIPES)
-def test_one_iteration(name, roots, no_checksums, tmp_path):
+def test_one_iteration(name, roots, no_checksums, plain_logs, tmp_path):
     """The recipe with one narrow block, on the data set's own layout.
 
     Data sets, views, masks, losses, schedule and hooks are the recipe's.
@@ -171,24 +181,25 @@ def test_one_iteration(name, roots, no_checksums, tmp_path):
         'model.start': None,
         'train_dataloader': few,
         'train_dataloader.dataset.data_root': root,
-        'train_dataloader.dataset.indices': 4,
         'test_dataloader': few,
         'test_dataloader.dataset.data_root': root,
-        'test_dataloader.dataset.indices': 4,
-        'train_cfg': dict(max_epochs=1, val_interval=1),
+        'train_cfg.max_epochs': 1,
+        # the same images and pipeline as the test
+        'val_dataloader': None,
+        'val_cfg': None,
+        'val_evaluator': None,
         'param_scheduler.T_max': 1,
         'default_hooks.checkpoint': None,
         'visualizer.vis_backends': [],
         'log_level': 'WARNING',
         'work_dir': str(tmp_path),
     }
-    if cfg.val_dataloader:
-        changes['val_dataloader'] = few
-        changes['val_dataloader.dataset.data_root'] = root
-        changes['val_dataloader.dataset.indices'] = 4
     # a CPU has no gradient scaling; the wrapper is MMEngine's own
     changes['optim_wrapper.type'] = 'OptimWrapper'
     cfg.merge_from_dict(changes)
+    for loader in (cfg.train_dataloader, cfg.test_dataloader):
+        # serialising is for workers, and collects all garbage first
+        loader.dataset.update(indices=4, serialize_data=False)
     cfg.optim_wrapper.pop('loss_scale', None)
     runner = build(cfg)
     runner.train()
@@ -197,8 +208,5 @@ def test_one_iteration(name, roots, no_checksums, tmp_path):
     scalars = runner.message_hub.log_scalars
     for term in ('loss_st', 'loss_fair', 'loss_mim', 'loss_align'):
         assert scalars[f'train/{term}'].current() >= 0, term
-    assert ('val/student/accuracy/top1' in scalars) == (
-        bool(cfg.val_dataloader) and cfg.val_evaluator.type == 'Accuracy'
-    )
     metrics = runner.test()
     assert {key.split('/')[0] for key in metrics} == {'student', 'teacher'}
