@@ -8,7 +8,7 @@ from mmengine.config.utils import MODULE2PACKAGE
 
 from . import checkpoint, replay
 from .classifier import CLIPProjection, PseudoLabelHead
-from .datasets import GTSRB, RGBToBGR, UCF101Frames
+from .datasets import CIFAR10BGR, CIFAR100BGR, GTSRB, UCF101Frames
 from .guards import ClassCheckHook, FairnessRestartHook, FiniteLossHook
 from .losses import FairnessLoss, GlobalLocalAlignmentLoss
 from .masking import MaskToken, MUSTMaskGenerator
@@ -27,6 +27,8 @@ __version__ = '0.1.0'
 __all__ = [
     'GTSRB',
     'MUST',
+    'CIFAR100BGR',
+    'CIFAR10BGR',
     'CLIPProjection',
     'ClassCheckHook',
     'EMATeacherHook',
@@ -39,7 +41,6 @@ __all__ = [
     'MaskToken',
     'OpenCLIPStart',
     'PseudoLabelHead',
-    'RGBToBGR',
     'SeedSample',
     'TeacherStudentTestLoop',
     'TeacherStudentValLoop',

@@ -12,13 +12,13 @@ from layouts import write_layout
 from mmengine.config import Config
 from mmpretrain.datasets import categories
 from mmpretrain.registry import DATASETS
+from PIL import Image
 from torchvision.models import _meta
 
 from must_mm.configs import config_path
 from must_mm.datasets import names, ucf101
 from must_mm.datasets.caltech101 import make_split
 from must_mm.datasets.prepare import LAYOUTS, check, main
-from must_mm.datasets.rgb import RGBToBGR
 from must_mm.text import read_classes, read_templates
 
 COUNTS = dict(
@@ -180,14 +180,24 @@ def test_files_hold_nothing_else():
 # --------------------------------------------------------------- data sets
 
 
-def test_rgb_to_bgr_is_what_reading_the_file_gives(tmp_path):
-    pixels = np.random.default_rng(0).integers(0, 256, (4, 5, 3), np.uint8)
-    cv2.imwrite(str(tmp_path / 'x.png'), pixels[..., ::-1])
-    found = RGBToBGR()(dict(img=pixels))
-    np.testing.assert_array_equal(
-        found['img'], cv2.imread(str(tmp_path / 'x.png'))
+@pytest.mark.parametrize('name', ['cifar10', 'cifar100'])
+def test_cifar_is_as_if_read_from_files(name, tmp_path, no_checksums):
+    """Channel by channel what OpenCV reads of the same image."""
+    root = write_layout(name, tmp_path / name)
+    dataset = DATASETS.build(
+        dict(
+            type=LAYOUTS[name].type,
+            data_root=str(root),
+            split='test',
+            download=False,
+        )
     )
-    assert found['img_shape'] == (4, 5)
+    image = Image.open(tmp_path / f'{name}.jpg').resize((32, 32))
+    image.save(tmp_path / 'x.png')
+    np.testing.assert_array_equal(
+        dataset[3]['img'], cv2.imread(str(tmp_path / 'x.png'))
+    )
+    assert dataset[3]['gt_label'] == 3
 
 
 def test_gtsrb_splits(tmp_path):

@@ -160,7 +160,9 @@ def plain_logs(monkeypatch):
     """MMEngine formats the config for its log; that takes most of the time."""
     for module in ('mmengine.config.config', 'yapf.yapflib.yapf_api'):
         monkeypatch.setattr(
-            f'{module}.FormatCode', lambda text, **_: (text, True), False
+            f'{module}.FormatCode',
+            lambda text, **_: (text, True),
+            raising=False,
         )
 
 

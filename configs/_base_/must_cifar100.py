@@ -2,10 +2,10 @@
 # enlarged to 224.
 _base_ = 'must_views.py'
 
-_load = dict(type='RGBToBGR')
-train_pipeline = [_load, *_base_.train_pipeline[1:]]
-test_pipeline = [_load, *_base_.test_pipeline[1:]]
-_data = dict(type='CIFAR100', data_root='data/cifar100', download=False)
+# its images are arrays, nothing is read from files
+train_pipeline = _base_.train_pipeline[1:]
+test_pipeline = _base_.test_pipeline[1:]
+_data = dict(type='CIFAR100BGR', data_root='data/cifar100', download=False)
 train_dataloader = dict(
     dataset=dict(**_data, split='train', pipeline=train_pipeline)
 )

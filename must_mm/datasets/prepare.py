@@ -40,11 +40,15 @@ class Layout:
         return dict(download=False) if self.type.startswith('CIFAR') else {}
 
     @property
-    def load(self) -> dict:
-        """Config of the step that decodes an image."""
+    def pipeline(self) -> list:
+        """What decodes an image; CIFAR's are arrays."""
         if self.type.startswith('CIFAR'):
-            return dict(type='RGBToBGR')
-        return dict(type='LoadImageFromFile', imdecode_backend='pillow')
+            return []
+        return [
+            TRANSFORMS.build(
+                dict(type='LoadImageFromFile', imdecode_backend='pillow')
+            )
+        ]
 
 
 LAYOUTS = dict(
@@ -135,13 +139,13 @@ LAYOUTS = dict(
         ('train', 'test'),
     ),
     cifar10=Layout(
-        'CIFAR10',
+        'CIFAR10BGR',
         'https://www.cs.toronto.edu/~kriz/cifar.html',
         dict(train=50000, test=10000),
         {'cifar-10-batches-py': 'cifar-10-python.tar.gz'},
     ),
     cifar100=Layout(
-        'CIFAR100',
+        'CIFAR100BGR',
         'https://www.cs.toronto.edu/~kriz/cifar.html',
         dict(train=50000, test=10000),
         {'cifar-100-python': 'cifar-100-python.tar.gz'},
@@ -188,7 +192,7 @@ def check_split(name: str, root: str | Path, split: str) -> Iterator[str]:
                 type=layout.type,
                 data_root=str(root),
                 split=split,
-                pipeline=[TRANSFORMS.build(layout.load)],
+                pipeline=layout.pipeline,
                 serialize_data=False,  # there are no workers
                 **layout.options,
             )
