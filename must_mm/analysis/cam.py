@@ -1,5 +1,6 @@
 """Grad-CAM (arXiv 1610.02391) for vision transformers with a class token."""
 
+import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -53,7 +54,7 @@ def grad_cam(
 
 
 def overlay(image: np.ndarray, heat: np.ndarray) -> np.ndarray:
-    """Redden an image where the heat is, dim it elsewhere.
+    """Colour an image by the heat, from blue (0) to red (1).
 
     Args:
         image: RGB, uint8, (H, W, 3).
@@ -62,9 +63,9 @@ def overlay(image: np.ndarray, heat: np.ndarray) -> np.ndarray:
     Returns:
         RGB, uint8, (H, W, 3).
     """
-    heat = heat[..., None]
-    mixed = image * (0.4 + 0.3 * heat) + heat * np.float32([180, 40, 0]) * 0.5
-    return mixed.clip(0, 255).astype(np.uint8)
+    levels = np.rint(255 * heat).astype(np.uint8)
+    colours = cv2.applyColorMap(levels, cv2.COLORMAP_JET)[..., ::-1]
+    return (0.5 * image + 0.5 * colours).astype(np.uint8)
 
 
 def main(argv: list[str] | None = None) -> None:
