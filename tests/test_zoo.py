@@ -1,5 +1,6 @@
 """The models by name: metafile, README and configs agree."""
 
+import copy
 import re
 import shutil
 import subprocess
@@ -24,19 +25,21 @@ from must_mm.datasets import class_table
 METAFILE = mmengine.load(ROOT / 'configs' / 'must' / 'metafile.yml')
 ZOO = {model['Name']: model for model in METAFILE['Models']}
 README = (ROOT / 'configs' / 'must' / 'README.md').read_text()
-SMALL = {
-    'model.start': None,
-    'model.backbone.arch': dict(
-        _delete_=True,
-        embed_dims=16,
-        num_layers=1,
-        num_heads=2,
-        feedforward_channels=16,
+SMALL = dict(
+    start=None,
+    backbone=dict(
+        arch=dict(
+            _delete_=True,
+            embed_dims=16,
+            num_layers=1,
+            num_heads=2,
+            feedforward_channels=16,
+        )
     ),
-    'model.neck': dict(in_channels=16, out_channels=8),
-    'model.head.in_channels': 8,
-    'model.decoder.in_channels': 16,
-}
+    neck=dict(in_channels=16, out_channels=8),
+    head=dict(in_channels=8),
+    decoder=dict(in_channels=16),
+)
 
 
 def test_every_recipe_of_a_data_set_is_in_the_zoo():
@@ -92,26 +95,24 @@ def test_readme_says_what_metafile_and_headers_say():
 @pytest.mark.onedl
 def test_model_by_name(tmp_path):
     """The zoo's config with a toy network, from name to prediction."""
-    small = Config(dict(SMALL)).to_dict()
     cfg = Config.fromfile(ROOT / ZOO['must_vit-b16_cifar10']['Config'])
-    cfg.merge_from_dict(small)
+    cfg.merge_from_dict(dict(model=copy.deepcopy(SMALL)))
     torch.manual_seed(0)
     model = MODELS.build(cfg.model)
     model.init_weights()
     torch.save(dict(state_dict=model.state_dict()), tmp_path / 'x.pth')
-    overrides = {key[len('model.') :]: value for key, value in small.items()}
     image = np.random.default_rng(0).integers(0, 256, (50, 40, 3), np.uint8)
     inferencer = ImageClassificationInferencer(
         'must_vit-b16_cifar10',
         pretrained=str(tmp_path / 'x.pth'),
         device='cpu',
-        **overrides,
+        **copy.deepcopy(SMALL),
     )
     (found,) = inferencer(image)
     assert inferencer.classes == tuple(class_table('cifar10'))
     assert found['pred_class'] == inferencer.classes[found['pred_label']]
     loaded = get_model(
-        'must_vit-b16_cifar10', str(tmp_path / 'x.pth'), **overrides
+        'must_vit-b16_cifar10', str(tmp_path / 'x.pth'), **copy.deepcopy(SMALL)
     )
     for key, value in loaded.state_dict().items():
         assert torch.equal(value, model.state_dict()[key]), key
