@@ -68,6 +68,7 @@ setup(
     license='Apache-2.0',
     python_requires='>=3.10',
     packages=find_packages(include=['must_mm', 'must_mm.*']),
+    package_data={'must_mm.datasets': ['prompts/*.json']},
     install_requires=[
         'numpy',
         'open_clip_torch>=3.0',

@@ -1,10 +1,11 @@
 """MUST and MAE-CT on MMPretrain: classifiers from unlabeled images.
 
-Importing the package registers its parts in ``mmpretrain.registry`` and makes
-MMEngine load checkpoints as plain data.
+Importing the package registers its parts in ``mmpretrain.registry`` and its
+models in MMPretrain's hub, and makes MMEngine load checkpoints as plain data.
 """
 
 from mmengine.config.utils import MODULE2PACKAGE
+from mmpretrain.apis import ModelHub
 
 from . import checkpoint, replay
 from .classifier import (
@@ -13,7 +14,9 @@ from .classifier import (
     LinearPseudoLabelHead,
     PseudoLabelHead,
 )
+from .configs import model_index_path
 from .converted import ConvertedStart, load_classifier
+from .datasets import CIFAR10BGR, CIFAR100BGR, GTSRB, UCF101Frames
 from .evaluation import (
     FeatureTestLoop,
     FeatureValLoop,
@@ -44,7 +47,10 @@ from .teacher import (
 __version__ = '0.1.0'
 __all__ = [
     'MAECT',
+    'GTSRB',
     'MUST',
+    'CIFAR100BGR',
+    'CIFAR10BGR',
     'CLIPProjection',
     'ClassCheckHook',
     'ConvertedStart',
@@ -77,6 +83,7 @@ __all__ = [
     'TeacherStudentValLoop',
     'TwoViewDataPreprocessor',
     'UnitFeature',
+    'UCF101Frames',
     'ValidateStartHook',
     'WarmupCosineLR',
     'checkpoint',
@@ -86,3 +93,6 @@ __all__ = [
 
 # Lets other projects inherit from 'must_mm::must/NAME.py'.
 MODULE2PACKAGE['must_mm'] = 'must_mm'
+
+_index = model_index_path()
+ModelHub.register_model_index(_index, config_prefix=_index.parent)

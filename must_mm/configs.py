@@ -12,6 +12,15 @@ def _find(folder: str, name: str) -> Path:
     raise FileNotFoundError(f'must_mm has no {folder}/{name}')
 
 
+def model_index_path() -> Path:
+    """Find the index of this project's models, ``model-index.yml``.
+
+    Raises:
+        FileNotFoundError: If there is none.
+    """
+    return _find('.', 'model-index.yml')
+
+
 def config_path(name: str) -> Path:
     """Find a config of this project.
 

@@ -9,6 +9,7 @@ from mmengine.config import Config, DictAction
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 
+from .batch_rule import count_processes, follow_batch
 from .guards import check_training_data
 
 
@@ -119,8 +120,12 @@ def build_runner(
     cfg = load_config(args)
     if args.launcher == 'pytorch' and not torch.cuda.is_available():
         use_gloo(cfg)
+    if phase == 'train':
+        changes = follow_batch(cfg, count_processes(args.launcher))
     runner = Runner.from_cfg(cfg)
     if phase == 'train':
+        if changes:
+            runner.logger.info(changes)
         # before the schedule is built, which fails without a clear reason
         try:
             loader = runner.train_dataloader

@@ -1,7 +1,7 @@
 """MUST: masked unsupervised self-training (arXiv 2206.02967)."""
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import chain
 
 import torch
@@ -12,6 +12,7 @@ from mmpretrain.registry import MODELS, TASK_UTILS
 from mmpretrain.structures import DataSample
 
 from .features import capture, mask_on_grid, to_map
+from .freezing import freeze_except
 from .masking import mask_for
 
 STUDENT, TEACHER = 'student', 'teacher'
@@ -48,6 +49,8 @@ class MUST(ImageClassifier):
             :class:`OpenCLIPStart`; ``None`` where ``load_from`` brings them.
         predict_with: Whose predictions ``predict``, ``extract_feat`` and the
             tensor mode return: ``'student'`` or ``'teacher'``.
+        train_only: What of the model trains, see :func:`freeze_except`;
+            everything by default.
         data_preprocessor: Config of the preprocessor of the views.
         init_cfg: MMEngine's initialisation config.
 
@@ -68,6 +71,7 @@ class MUST(ImageClassifier):
         local_features: str | None = None,
         start: dict | None = None,
         predict_with: str = STUDENT,
+        train_only: Sequence[str] | None = None,
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
     ) -> None:
@@ -97,6 +101,8 @@ class MUST(ImageClassifier):
             )
             self.local_features = local_features
             self.ln_patch = self.build_patch_norm()
+        if train_only is not None:
+            freeze_except(self, train_only)
         self._register_load_state_dict_pre_hook(self._before_load)
 
     @property

@@ -5,14 +5,23 @@ normalised again (MUST Sec. 3.1; CLIP Sec. 3.1.4).
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
+from .datasets import names as known
+
 Names = str | Path | Sequence[str]
+
+
+def _of_data_set(source: Names, read: Callable[[str], list[str]]) -> Names:
+    """Replace ``must_mm::NAME`` by what the package has for a data set."""
+    if isinstance(source, str) and source.startswith(known.PREFIX):
+        return read(source.removeprefix(known.PREFIX))
+    return source
 
 
 def read_lines(source: Names, key: str) -> list[str]:
@@ -46,7 +55,8 @@ def read_classes(
     """Read class names; see :func:`read_lines`.
 
     Args:
-        source: The names, or a text file with one a line.
+        source: The names, a text file with one a line, or
+            ``must_mm::NAME`` for those of a data set.
         key: Config key, named in errors.
         allow_duplicates: Whether names may repeat, as two do in ImageNet's
             own list.
@@ -54,7 +64,7 @@ def read_classes(
     Raises:
         ValueError: If a name repeats although it may not.
     """
-    names = read_lines(source, key)
+    names = read_lines(_of_data_set(source, known.class_names), key)
     repeated = [name for name, count in Counter(names).items() if count > 1]
     if repeated and not allow_duplicates:
         raise ValueError(
@@ -65,12 +75,12 @@ def read_classes(
 
 
 def read_templates(source: Names, key: str = 'templates') -> list[str]:
-    """Read prompt templates; see :func:`read_lines`.
+    """Read prompt templates, as :func:`read_classes` reads names.
 
     Raises:
         ValueError: If a template does not hold ``{}`` exactly once.
     """
-    templates = read_lines(source, key)
+    templates = read_lines(_of_data_set(source, known.templates), key)
     for template in templates:
         if template.count('{}') != 1:
             raise ValueError(

@@ -1,0 +1,61 @@
+# MUST on your own images: a folder of them and a list of class names.
+#
+# Paper: https://arxiv.org/abs/2206.02967
+# Not a recipe of the paper: the values of its Pets recipe, not tuned.
+# Top-1: not measured
+# Hardware: any; rates follow the total batch
+# Command: tools/dist_train.sh configs/must/vit-b16_custom.py 8
+#
+# Put the images below data/custom/train, in folders or not, and edit
+# `classes` and `templates`. Nothing else is needed: there is no validation.
+# For tools/test.py, put labelled images below data/custom/test, and lines
+# like "cat/1.jpg 0" into data/custom/test.txt, numbered as in `classes`.
+_base_ = [
+    '../_base_/must_vit-b16.py',
+    '../_base_/must_views.py',
+    '../_base_/must_schedule.py',
+    '../_base_/must_runtime.py',
+]
+# Rates, decays and ramp are stated for this total batch and follow another.
+published_batch = 1024
+lr_per_256, epochs = 1e-5, 60
+
+root = 'data/custom'
+classes = ['cat', 'dog']
+templates = ['a photo of a {}.', 'a photo of the {}.']
+
+model = dict(
+    head=dict(num_classes=len(classes), threshold=0.7),
+    align_loss=dict(loss_weight=0.2),
+    start=dict(
+        type='OpenCLIPStart',
+        model='ViT-B-16',
+        pretrained='openai',
+        classes=classes,
+        templates=templates,
+    ),
+)
+train_pipeline = _base_.train_pipeline
+train_pipeline[-2].update(mask_patch_size=32, mask_ratio=0.1)
+_data = dict(
+    type='CustomDataset', data_root=root, metainfo=dict(classes=classes)
+)
+train_dataloader = dict(
+    dataset=dict(
+        **_data, data_prefix='train', with_label=False, pipeline=train_pipeline
+    )
+)
+val_dataloader = val_cfg = val_evaluator = None
+test_dataloader = dict(
+    dataset=dict(
+        **_data,
+        data_prefix='test',
+        ann_file='test.txt',
+        pipeline=_base_.test_pipeline,
+    )
+)
+optim_wrapper = dict(optimizer=dict(lr=lr_per_256 * published_batch / 256))
+param_scheduler = dict(T_max=epochs, eta_min_ratio=1e-6 / lr_per_256)
+train_cfg = dict(max_epochs=epochs)
+custom_hooks = _base_.custom_hooks
+custom_hooks[0].update(decay_start=0.99, warmup_steps=100)

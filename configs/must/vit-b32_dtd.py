@@ -1,0 +1,18 @@
+# MUST on DTD, from OpenAI's CLIP ViT-B/32.
+#
+# Paper: https://arxiv.org/abs/2206.02967
+# Not a recipe of the paper: the values for ViT-B/16, not tuned.
+# Top-1: not measured
+# Hardware: any; rates follow the total batch
+# Command: tools/dist_train.sh configs/must/vit-b32_dtd.py 8
+_base_ = 'vit-b16_dtd.py'
+
+model = dict(
+    backbone=dict(patch_size=32),
+    decoder=dict(encoder_stride=32),
+    mim_head=dict(patch_size=32),
+    start=dict(model='ViT-B-32'),
+)
+train_pipeline = _base_.train_pipeline
+train_pipeline[-2].update(model_patch_size=32)
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))

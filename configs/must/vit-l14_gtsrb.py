@@ -1,0 +1,37 @@
+# MUST on GTSRB, from OpenAI's CLIP ViT-L/14.
+#
+# Paper: https://arxiv.org/abs/2206.02967
+# Top-1 (paper): CLIP 50.6, MUST 68.7
+# Hardware (paper): 16 GPUs x 64 images
+# Command: tools/dist_train.sh configs/must/vit-l14_gtsrb.py 8
+_base_ = [
+    '../_base_/must_vit-l14.py',
+    '../_base_/must_gtsrb.py',
+    '../_base_/must_schedule.py',
+    '../_base_/must_runtime.py',
+]
+# Rates, decays and ramp are stated for this total batch and follow another.
+published_batch = 1024
+lr_per_256, epochs = 4e-5, 20
+
+model = dict(
+    head=dict(num_classes=43, threshold=0.2, fairness=dict(loss_weight=1.0)),
+    align_loss=dict(loss_weight=0.5),
+    start=dict(
+        type='OpenCLIPStart',
+        model='ViT-L-14',
+        pretrained='openai',
+        classes='must_mm::gtsrb',
+        templates='must_mm::gtsrb',
+    ),
+)
+train_pipeline = _base_.train_pipeline
+train_pipeline[-2].update(
+    model_patch_size=14, mask_patch_size=56, mask_ratio=0.3
+)
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
+optim_wrapper = dict(optimizer=dict(lr=lr_per_256 * published_batch / 256))
+param_scheduler = dict(T_max=epochs, eta_min_ratio=1e-6 / lr_per_256)
+train_cfg = dict(max_epochs=epochs)
+custom_hooks = _base_.custom_hooks
+custom_hooks[0].update(decay_start=0.99, warmup_steps=500)

@@ -1,0 +1,1 @@
+"""What the tools that look at data, models and features do."""
