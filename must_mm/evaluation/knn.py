@@ -53,8 +53,9 @@ def knn_predict(
     """Classify by the votes of the nearest neighbours.
 
     Each of the ``k`` most similar bank entries (cosine) votes for its label
-    with weight ``exp(similarity / temperature)``. With the chunks of the
-    default, 1.28 million bank entries need about 0.3 GB beside the features.
+    with weight ``exp(similarity / temperature)``. No matrix is larger than
+    the larger of (query_chunk, bank_chunk) and (bank_chunk, D), 268 MB each
+    by default (D = 1024), however large the bank.
 
     Args:
         queries: Features to classify, (Q, D), of any length.
