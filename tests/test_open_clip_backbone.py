@@ -23,7 +23,7 @@ REDUCED = {
 }
 OWN = {
     'RN50': dict(layers=[1, 1, 1, 1], width=16, image_size=64),
-    'ViT-M-16-alt': dict(layers=1, width=64),
+    'ViT-M-16-alt': dict(layers=1, width=64, ls_init_value=1.0),
     'ViT-L-14-CLIPA': dict(layers=1, width=64),
 }
 
