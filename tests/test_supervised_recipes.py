@@ -47,8 +47,10 @@ def shrink(name: str, images, work_dir) -> Config:
             'model.head': dict(num_classes=len(CLASSES), in_channels=width),
             'model.decoder.in_channels': width,
             'model.start': None,
-            'train_dataloader': dict(batch_size=12, num_workers=0),
+            # one iteration an epoch
+            'train_dataloader': dict(batch_size=24, num_workers=0),
             'train_cfg.max_epochs': 2,
+            'train_cfg.val_interval': 2,
             'param_scheduler.T_max': 2,
             'visualizer.vis_backends': [],
             'log_level': 'WARNING',
@@ -65,11 +67,11 @@ def shrink(name: str, images, work_dir) -> Config:
 
 
 @pytest.mark.parametrize('name', RECIPES)
-def test_four_iterations_and_resume(name, large_images, tmp_path):
+def test_two_iterations_and_resume(name, large_images, tmp_path):
     cfg = shrink(name, large_images, tmp_path)
     cfg.default_hooks.checkpoint.max_keep_ckpts = 2
     runner = train(cfg)
-    assert runner.iter == 4
+    assert runner.iter == 2
     expected = weights(runner)
     assert all(value.isfinite().all() for value in expected.values())
     first = load_tensors(tmp_path / 'epoch_1.pth')['state_dict']
@@ -102,9 +104,9 @@ def test_sizes_and_names_agree(name):
     )
     cfg.model.start = None
     side, cell = mask.input_size, mask.model_patch_size
-    with torch.device('meta'):
-        model = MODELS.build(cfg.model).eval()
-        grid = torch.zeros(1, side // cell, side // cell, dtype=torch.bool)
+    model = MODELS.build(cfg.model).eval()
+    grid = torch.zeros(1, side // cell, side // cell, dtype=torch.bool)
+    with torch.no_grad():
         _, patches = model.masked_features(torch.zeros(1, 3, side, side), grid)
         assert model.decoder(patches).shape == (1, 3, side, side)
     assert patches.shape[1] == model.head.in_channels
