@@ -6,9 +6,12 @@ import open_clip
 import pytest
 import timm
 import torch
+from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from mmpretrain.registry import MODELS
+from tiny import CLASSES, train, write_images
 
+from must_mm.configs import config_path
 from must_mm.masking import MaskToken
 from must_mm.open_clip_backbone import OpenCLIPBackbone
 from must_mm.tower_check import tower_error
@@ -185,3 +188,33 @@ def test_other_image_size(reduce):
     backbone = build('ViT-B-16-SigLIP', img_size=96)
     pooled, places = backbone(images(96))
     assert places.shape == (2, 768, 6, 6)
+
+
+def test_recipe_trains_an_iteration(reduce, tmp_path):
+    """SigLIP's recipe with one block, on generated images."""
+    reduce('ViT-B-16-SigLIP')
+    data = write_images(tmp_path, size=(230, 240))
+    cfg = Config.fromfile(config_path('must/siglip-b16_custom.py'))
+    cfg.merge_from_dict(
+        {
+            'model.start': None,
+            'model.head.num_classes': len(CLASSES),
+            'train_dataloader': dict(num_workers=0, batch_size=4),
+            'train_dataloader.dataset': dict(
+                data_root=str(data), data_prefix='images', indices=4
+            ),
+            'train_dataloader.dataset.metainfo.classes': CLASSES,
+            'train_cfg.max_epochs': 1,
+            'param_scheduler.T_max': 1,
+            'default_hooks.checkpoint': None,
+            'visualizer.vis_backends': [],
+            'log_level': 'WARNING',
+            'work_dir': str(tmp_path / 'run'),
+        }
+    )
+    runner = train(cfg)
+    assert runner.iter == 1
+    assert isinstance(runner.model.mask_token, MaskToken)
+    for term in ('loss_st', 'loss_fair', 'loss_mim', 'loss_align'):
+        value = runner.message_hub.get_scalar(f'train/{term}').current()
+        assert 0 <= value < 100, term

@@ -1,0 +1,33 @@
+# MUST on your own images with SigLIP, a tower that pools by attention and
+# runs as open_clip's own module.
+#
+# Paper: https://arxiv.org/abs/2206.02967
+# Not a recipe of the paper: the values of its Pets recipe, not tuned.
+# Top-1: not measured
+# Hardware: any; rates follow the total batch
+# Command: tools/dist_train.sh configs/must/siglip-b16_custom.py 8
+#
+# Images, classes and templates: as in vit-b16_custom.py. The first run turns
+# the text classifier's names into tokens with the package transformers.
+_base_ = 'vit-b16_custom.py'
+
+model = dict(
+    backbone=dict(
+        _delete_=True, type='OpenCLIPBackbone', model='ViT-B-16-SigLIP'
+    ),
+    neck=dict(_delete_=True, type='UnitFeature'),
+    head=dict(in_channels=768),
+    # SigLIP's images lie in [-1, 1]
+    data_preprocessor=dict(mean=[127.5] * 3, std=[127.5] * 3),
+    start=dict(model='ViT-B-16-SigLIP', pretrained='webli'),
+)
+# and are squeezed to squares instead of cropped.
+_square = dict(
+    type='Resize', scale=(224, 224), backend='pillow', interpolation='bicubic'
+)
+train_pipeline = _base_.train_pipeline
+train_pipeline[2].transforms[0] = [_square]
+test_pipeline = _base_.test_pipeline
+test_pipeline[1:3] = [_square]
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
+test_dataloader = dict(dataset=dict(pipeline=test_pipeline))
