@@ -90,8 +90,15 @@ setup(
         ],
         'onedl': ['onedl-mmengine', 'onedl-mmpretrain', 'opencv-python'],
         'onnx': ['onnx', 'onnxruntime', 'onnxscript'],
-        'quickstart': ['matplotlib', 'scikit-learn'],
-        'test': ['matplotlib', 'pytest', 'ruff', 'scikit-learn'],
+        'quickstart': ['matplotlib'],
+        'test': [
+            'matplotlib',
+            'onnx',
+            'onnxruntime',
+            'onnxscript',
+            'pytest',
+            'ruff',
+        ],
     },
     cmdclass={
         'build_py': BuildWithConfigs,
