@@ -1,8 +1,9 @@
-"""Every command of docs/tools.md, on a toy model."""
+"""Every command of docs/tools.md, on the quickstart's model."""
 
 import re
 import runpy
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 import torch
 from mmpretrain.registry import DATASETS
 from PIL import Image
-from tiny import CLASSES, ROOT, SIZE, build, tiny_config, train
+from tiny import CLASSES, ROOT, SIZE, build
 
 from must_mm.analysis.browse import masked, panel
 from must_mm.analysis.cam import grad_cam
@@ -38,16 +39,10 @@ HERE = [line for line in COMMANDS if not ELSEWHERE.search(line)]
 
 
 @pytest.fixture(scope='module')
-def trained(images, tmp_path_factory):
-    """A trained toy run: its folder with config, checkpoint and log."""
+def trained(short_quickstart, tmp_path_factory):
+    """A folder to write to, with the quickstart's run in it."""
     folder = tmp_path_factory.mktemp('tools')
-    cfg = tiny_config(images, folder / 'run')
-    cfg.visualizer.vis_backends = [dict(type='LocalVisBackend')]
-    cfg.train_cfg.max_epochs = 2
-    runner = train(cfg)
-    cfg.dump(folder / 'tiny.py')
-    log = next(Path(runner.log_dir).glob('vis_data/scalars.json'))
-    log.rename(folder / 'scalars.json')
+    shutil.copytree(short_quickstart / 'must', folder / 'run')
     return folder
 
 
@@ -67,15 +62,15 @@ def test_commands_are_found():
 
 
 @pytest.mark.parametrize('line', HERE, ids=lambda line: line.split()[1][6:])
-def test_command(line, trained, images, monkeypatch, capsys):
+def test_command(line, trained, short_quickstart, monkeypatch, capsys):
     monkeypatch.chdir(trained)
-    image = next((images / 'images').rglob('*.png'))
+    image = next((short_quickstart / 'digits' / 'test').rglob('*.png'))
     for name, value in {
-        '$config': 'tiny.py',
-        '$checkpoint': 'run/epoch_2.pth',
+        '$config': 'run/quickstart_digits.py',
+        '$checkpoint': 'run/epoch_1.pth',
         '$run': 'run',
         'IMAGE': str(image),
-        'LOG': 'scalars.json',
+        'LOG': str(next(trained.glob('run/*/vis_data/scalars.json'))),
     }.items():
         line = line.replace(name, value)
     call(line, monkeypatch)
