@@ -171,7 +171,9 @@ class ValidateStartHook(Hook):
     Without it nobody could tell what the training has gained.
     """
 
-    priority = 'LOW'  # after the teacher is synchronised
+    # After the teacher is synchronised, and after every other hook has made
+    # itself ready: CheckpointHook's save_best reacts to a validation.
+    priority = 'LOWEST'
 
     def before_train(self, runner) -> None:
         """Validate, unless the run is resumed or has no validation."""

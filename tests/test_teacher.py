@@ -267,6 +267,14 @@ def test_every_validation_reports_both_and_the_start(config):
     assert Metrics.seen == [(at, keys) for at in (0, 3, 6, 9)]
 
 
+def test_the_best_checkpoint_can_be_kept(config):
+    """The validation of the start comes when its hook is ready."""
+    config.default_hooks.checkpoint.save_best = 'teacher/accuracy/top1'
+    runner = train(config)
+    best = runner.message_hub.get_info('best_ckpt')
+    assert load_tensors(best)['meta']['epoch'] <= 3
+
+
 def test_model_alone_predicts_with_the_configured(config):
     config.model.predict_with = 'teacher'
     model = MODELS.build(config.model)
