@@ -136,3 +136,18 @@ def build_runner(
             ) from error
         check_training_data(loader)
     return runner
+
+
+def main(description: str, phase: str, argv: list[str] | None = None) -> None:
+    """Run a command line: build its runner, train or test.
+
+    Args:
+        description: Shown by ``--help``.
+        phase: ``'train'`` or ``'test'``.
+        argv: Arguments; those of the process by default.
+    """
+    runner = build_runner(description, phase, argv)
+    getattr(runner, phase)()
+    if dist.is_initialized():
+        # gloo's threads abort a process that ends while they still run
+        dist.destroy_process_group()

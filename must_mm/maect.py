@@ -8,6 +8,7 @@ from mmpretrain.models import ImageClassifier
 from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 
+from .architecture import check_architecture
 from .teacher import ema_update
 
 
@@ -92,8 +93,6 @@ class MAECT(ImageClassifier):
     def _before_load(self, state_dict: dict, prefix: str, *_args) -> None:
         """Refuse other architectures; let one encoder fill both.
 
-        MMEngine would load what fits, log the rest and train on noise.
-
         Raises:
             ValueError: If the encoder or, where one is needed or given, the
                 head does not match.
@@ -109,24 +108,11 @@ class MAECT(ImageClassifier):
                 'checkpoint of that run'
             )
         parts = ('backbone.', 'head.') if with_head else ('backbone.',)
-        differences = []
-        for name, own in self.named_state(parts):
-            found = state_dict.get(prefix + name)
-            if found is None:
-                differences.append(f'{name} is missing')
-            # position embeddings are resized to the grid by the backbone
-            elif found.shape != own.shape and not name.endswith('pos_embed'):
-                differences.append(
-                    f'{name} is {tuple(found.shape)}, here {tuple(own.shape)}'
-                )
-        if differences:
-            shown = '; '.join(differences[:5])
-            raise ValueError(
-                f'these weights are of another architecture ({shown}'
-                f'{"; ..." if len(differences) > 5 else ""}). Make '
-                'model.backbone and model.head those of the checkpoint, or '
-                'set load_from to another checkpoint'
-            )
+        check_architecture(
+            {prefix + name: own for name, own in self.named_state(parts)},
+            state_dict,
+            'model.backbone and model.head',
+        )
         ema = f'{prefix}encoder_ema.'
         if self.encoder_ema is None or any(
             name.startswith(ema) for name in state_dict

@@ -11,6 +11,7 @@ from mmpretrain.models import ImageClassifier
 from mmpretrain.registry import MODELS, TASK_UTILS
 from mmpretrain.structures import DataSample
 
+from .architecture import check_architecture
 from .features import capture, mask_on_grid, to_map
 from .freezing import freeze_except
 from .masking import mask_for
@@ -180,48 +181,33 @@ class MUST(ImageClassifier):
     def _before_load(self, state_dict: dict, prefix: str, *_args) -> None:
         """Refuse other architectures; let a plain classifier fill both.
 
-        MMEngine would load what fits, log the rest and train on noise.
-
         Raises:
             ValueError: If backbone, neck and head do not match.
         """
-        own = {
-            prefix + name: param
-            for name, param in self.named_parameters(remove_duplicate=False)
-            if name.split('.')[0] in CLASSIFIER_PARTS
-        }
-        differences = [
-            f'{name} is missing' for name in own if name not in state_dict
-        ]
-        differences += [
-            f'{name} is {tuple(state_dict[name].shape)}, here '
-            f'{tuple(param.shape)}'
-            for name, param in own.items()
-            # position embeddings are resized to the grid by the backbone
-            if name in state_dict
-            and not name.endswith('pos_embed')
-            and state_dict[name].shape != param.shape
-        ]
+        parts = tuple(f'{prefix}{part}.' for part in CLASSIFIER_PARTS)
+
         # a module may be shared: by the layers of EVA-02, for one
-        buffers = {
-            prefix + name
-            for name, _ in self.named_buffers(remove_duplicate=False)
+        def named(tensors: Iterator) -> dict[str, torch.Tensor]:
+            return {prefix + name: tensor for name, tensor in tensors}
+
+        own = {
+            name: param
+            for name, param in named(
+                self.named_parameters(remove_duplicate=False)
+            ).items()
+            if name.startswith(parts)
         }
-        differences += [
-            f'{name} is not in the model'
-            for name in state_dict
-            if name[len(prefix) :].split('.')[0] in CLASSIFIER_PARTS
-            and name not in own
-            and name not in buffers
-        ]
-        if differences:
-            shown = '; '.join(differences[:5])
-            raise ValueError(
-                f'these weights are of another architecture ({shown}'
-                f'{"; ..." if len(differences) > 5 else ""}). Make '
-                'model.backbone, model.neck and model.head those of the '
-                'checkpoint, or give another checkpoint'
-            )
+        known = own | named(self.named_buffers(remove_duplicate=False))
+        check_architecture(
+            own,
+            state_dict,
+            'model.backbone, model.neck and model.head',
+            surplus=[
+                name
+                for name in state_dict
+                if name.startswith(parts) and name not in known
+            ],
+        )
         if not any(
             name.startswith(f'{prefix}teacher.') for name in state_dict
         ):

@@ -20,6 +20,17 @@ from mmpretrain.registry import MODELS
 from .checkpoint import load_tensors
 
 _PARTS = ('backbone', 'neck', 'head')
+# Heads of MUST, MMPretrain's heads with the same function, and the linear
+# layers that go from one to the other.
+_FOLDED = {
+    'PseudoLabelHead': 'LinearClsHead',
+    'LinearPseudoLabelHead': 'LinearClsHead',
+    'DistilledPseudoLabelHead': 'DeiTClsHead',
+}
+_LAYERS = {
+    'LinearClsHead': {'fc': 'fc'},
+    'DeiTClsHead': {'fc': 'layers.head', 'fc_dist': 'layers.head_dist'},
+}
 
 
 def read_config(text: str) -> dict:
@@ -92,9 +103,8 @@ def plain_classifier(
         for name, tensor in state.items()
         if not name.startswith('head.fairness_loss.')
     }
-    if model['head']['type'] == 'PseudoLabelHead':
-        weight = state.pop('head.classifier') * state.pop('head.logit_scale')
-        _use_linear_head(model, state, weight.T)
+    if model['head']['type'] in _FOLDED:
+        _fold_scale(model, state)
     if (
         model['backbone']['type'] == 'VisionTransformer'
         and model['neck']['type'] == 'CLIPProjection'
@@ -104,13 +114,23 @@ def plain_classifier(
     return model, {k: v.detach().contiguous() for k, v in state.items()}
 
 
-def _use_linear_head(model: dict, state: dict, weight: torch.Tensor) -> None:
-    classes, channels = weight.shape
+def _fold_scale(model: dict, state: dict) -> None:
+    """Make the head MMPretrain's, the logit scale a part of its weights."""
+    scale = state.pop('head.logit_scale')
+    if 'head.classifier' in state:  # of text, without a bias
+        weight = state.pop('head.classifier').T
+        state['head.fc.weight'] = weight
+        state['head.fc.bias'] = weight.new_zeros(len(weight))
+    head = model['head']
     model['head'] = dict(
-        type='LinearClsHead', num_classes=classes, in_channels=channels
+        type=_FOLDED[head['type']],
+        num_classes=head['num_classes'],
+        in_channels=head['in_channels'],
     )
-    state['head.fc.weight'] = weight
-    state['head.fc.bias'] = weight.new_zeros(classes)
+    for layer, target in _LAYERS[model['head']['type']].items():
+        for kind in ('weight', 'bias'):
+            value = state.pop(f'head.{layer}.{kind}')
+            state[f'head.{target}.{kind}'] = scale * value
 
 
 def _use_linear_neck(model: dict, state: dict) -> None:

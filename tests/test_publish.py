@@ -10,6 +10,7 @@ import torch
 from mmengine.config import Config
 from mmpretrain import ImageClassificationInferencer
 from mmpretrain.registry import MODELS
+from mmpretrain.structures import DataSample
 from tiny import CLASSES, SIZE, tiny_config, train
 
 from must_mm.checkpoint import load_tensors
@@ -125,6 +126,65 @@ def test_other_backbones_keep_their_parts(tmp_path):
     assert type(plain.head).__name__ == 'LinearClsHead'
     assert Config.fromfile(config).custom_imports.imports == ['must_mm']
     assert_close(plain(images), model(images))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    'backbone, neck, head, channels',
+    [
+        (
+            dict(type='ResNet', depth=18, stem_channels=4, base_channels=4),
+            dict(type='GlobalAveragePooling'),
+            'LinearPseudoLabelHead',
+            32,
+        ),
+        (
+            dict(
+                type='DistilledVisionTransformer',
+                arch='deit-t',
+                img_size=32,
+                patch_size=16,
+            ),
+            None,
+            'DistilledPseudoLabelHead',
+            192,
+        ),
+    ],
+    ids=['linear', 'distilled'],
+)
+def test_trained_heads_become_mmpretrains(
+    tmp_path, backbone, neck, head, channels
+):
+    """Their scale is folded into weight and bias."""
+    parts = dict(
+        backbone=backbone,
+        neck=neck,
+        head=dict(
+            type=head,
+            num_classes=3,
+            in_channels=channels,
+            logit_scale=2.5,
+            fairness=None,
+        ),
+        data_preprocessor=dict(mean=[0] * 3, std=[255] * 3, to_rgb=True),
+    )
+    model = MODELS.build(dict(type='ImageClassifier', **parts))
+    model.init_weights()
+    for name, value in model.head.named_parameters():
+        if name.endswith('bias'):
+            torch.nn.init.normal_(value)
+    model.eval()
+    path = tmp_path / 'x.pth'
+    save_classifier(
+        path, model.state_dict(), dict(model=parts), ['a', 'b', 'c']
+    )
+    weights, config = publish(path, tmp_path / 'out.pth')
+    assert 'must_mm' not in config.read_text()
+    plain = load_published(weights, config)
+    samples = [DataSample() for _ in range(4)]
+    plain.head.predict(plain.extract_feat(inputs()), samples)
+    found = torch.stack([sample.pred_score for sample in samples])
+    assert_close(found, model(inputs()).softmax(dim=1))
 
 
 def test_onnxruntime_gives_the_same_logits(run, tmp_path):

@@ -1,6 +1,6 @@
 """Evaluate student and teacher: python tools/test.py CONFIG CHECKPOINT"""
 
-from must_mm.launch import build_runner
+from must_mm.launch import main
 
 if __name__ == '__main__':
-    build_runner(__doc__, 'test').test()
+    main(__doc__, 'test')
