@@ -58,7 +58,8 @@ class FairnessRestartHook(Hook):
         self, runner, batch_idx: int, data_batch=None
     ) -> None:
         """Restart where a pass begins."""
-        if runner.iter % len(runner.train_dataloader) == 0:
+        # not runner.iter: after a resume on other ranks it is out of step
+        if batch_idx % len(runner.train_dataloader) == 0:
             fairness = unwrap(runner.model).head.fairness_loss
             if fairness is not None:
                 fairness.restart()

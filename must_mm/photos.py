@@ -117,20 +117,31 @@ def run(
     # convolutions on a CPU take half the time
     runner.model.to(memory_format=torch.channels_last)
     runner.train()
-    backend = runner.visualizer.get_vis_backend('LocalVisBackend')
-    lines = Path(backend._scalar_save_file).read_text().splitlines()
-    scalars = map(json.loads, lines)
+    metrics = read_metrics(work_dir)
+    result.write_text(json.dumps(metrics, indent=2) + '\n')
+    return metrics
+
+
+def read_metrics(work_dir: Path) -> dict[str, dict[str, float]]:
+    """Read the first and the last validation of the newest run.
+
+    Args:
+        work_dir: Folder of the run.
+
+    Returns:
+        See :func:`run`.
+    """
+    newest = sorted(work_dir.glob('*/vis_data/scalars.json'))[-1]
+    scalars = map(json.loads, newest.read_text().splitlines())
     found = [line for line in scalars if _key('student') in line]
-    metrics = {
-        name: {m: line[_key(who, m)] for m in METRICS}
+    return {
+        name: {metric: line[_key(who, metric)] for metric in METRICS}
         for name, who, line in (
             ('start', 'student', found[0]),
             ('student', 'student', found[-1]),
             ('teacher', 'teacher', found[-1]),
         )
     }
-    result.write_text(json.dumps(metrics, indent=2) + '\n')
-    return metrics
 
 
 def _key(who: str, metric: str = 'overall') -> str:

@@ -5,8 +5,19 @@ import json
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
 from mmpretrain.registry import MODELS
-from tiny import CLASSES, ROOT, build, dataset, train, weights, write_images
+from tiny import (
+    CLASSES,
+    ROOT,
+    build,
+    dataset,
+    tiny_config,
+    train,
+    weights,
+    write_images,
+)
 
 from must_mm.checkpoint import load_tensors
 from must_mm.configs import config_path
@@ -192,3 +203,42 @@ def test_weights_of_the_package_fit_the_recipe(tmp_path):
     model.init_weights()
     rows = load_tensors(path)['classifier.weight']
     assert torch.equal(model.head.fc.weight[7], rows[842])  # shorts
+
+
+def test_a_run_is_read_from_its_log_and_kept(images, tmp_path, monkeypatch):
+    """Start, student and teacher are those of the validations."""
+    seen = []
+
+    def config(photos, start, work_dir, setting, seed):
+        cfg = tiny_config(images, work_dir, {'train_cfg.max_epochs': 1})
+        cfg.visualizer.vis_backends = [dict(type='LocalVisBackend')]
+        cfg.val_evaluator = [
+            dict(type='Accuracy', topk=1),
+            dict(type='SingleLabelMetric', items=('recall',)),
+        ]
+        cfg.experiment_name = tmp_path.name
+        return cfg
+
+    class Keep(Hook):
+        def after_val_epoch(self, runner, metrics=None):
+            seen.append(metrics)
+
+    monkeypatch.setattr('must_mm.photos.experiment_config', config)
+    build = Runner.from_cfg
+
+    def from_cfg(cfg):
+        runner = build(cfg)
+        runner.register_hook(Keep(), priority='LOWEST')
+        return runner
+
+    monkeypatch.setattr(Runner, 'from_cfg', from_cfg)
+    found = run(None, None, tmp_path, 'MUST', 0)
+    assert len(seen) == 2
+    for name, metrics in (('start', seen[0]), ('student', seen[1])):
+        assert found[name]['overall'] == metrics['student/accuracy/top1']
+        recall = metrics['student/single-label/recall']
+        assert found[name]['class mean'] == recall
+    assert found['teacher']['overall'] == seen[1]['teacher/accuracy/top1']
+    # not trained again
+    assert run(None, None, tmp_path, 'MUST', 0) == found
+    assert len(seen) == 2
