@@ -2,6 +2,9 @@
 
 import os
 import socket
+import subprocess
+import sys
+import time
 
 import pytest
 import torch
@@ -9,7 +12,7 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from mmengine.config import Config
 from mmengine.hooks import Hook
-from tiny import launch
+from tiny import ROOT, launch, tiny_config
 
 from must_mm import classifier
 from must_mm.losses import self_training_loss
@@ -83,8 +86,6 @@ def rank_main(rank: int, port: str, folder: str) -> None:
 @pytest.fixture(scope='module')
 def configs(images, tmp_path_factory):
     """A config for each variant; rates that move the weights visibly."""
-    from tiny import tiny_config
-
     folder = tmp_path_factory.mktemp('configs')
     for name, changes in VARIANTS.items():
         config = tiny_config(images, folder / 'unused', changes)
@@ -165,3 +166,75 @@ def test_halves_matter(configs, two_ranks):
     found = torch.stack([rank[name]['terms'] for rank in two_ranks])
     difference = (found.mean(dim=0) - whole['terms'])[:, 0].abs().max()
     assert difference > 1e-3
+
+
+DYING = """
+import os, signal, time
+from pathlib import Path
+from mmengine.dist import get_rank
+from mmengine.hooks import Hook
+from mmpretrain.registry import HOOKS
+
+@HOOKS.register_module()
+class DyingHook(Hook):
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        if runner.iter == 4 and get_rank() == 1:
+            Path('died').write_text(str(time.time()))
+            if os.environ['DEATH'] == 'killed':
+                os.kill(os.getpid(), signal.SIGKILL)
+            raise OSError('the disk of this rank is gone')
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(torch.cuda.is_available(), reason='uses the GPU instead')
+@pytest.mark.parametrize(
+    'death, reason, ranks',
+    [
+        ('killed', 'Signal 9 (SIGKILL) received', 2),
+        ('error', 'OSError: the disk of this rank is gone', 1),
+    ],
+)
+def test_a_rank_that_dies(
+    config, tmp_path, subprocess_env, death, reason, ranks
+):
+    """The job ends and says why; it resumes, on other ranks too."""
+    config.train_dataloader.batch_size = 4
+    config.dump(tmp_path / 'tiny.py')
+    (tmp_path / 'dying.py').write_text(DYING)
+    config.custom_hooks.append(dict(type='DyingHook'))
+    config.custom_imports.imports.append('dying')
+    config.dump(tmp_path / 'dying_config.py')
+    paths = os.pathsep.join([str(tmp_path), subprocess_env['PYTHONPATH']])
+    environment = dict(
+        subprocess_env, PYTHON=sys.executable, PYTHONPATH=paths, DEATH=death
+    )
+
+    def dist_train(name: str, *options: str):
+        return subprocess.run(
+            ['bash', ROOT / 'tools' / 'dist_train.sh', name, '2', *options],
+            env=dict(environment, PORT=free_port()),
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+
+    done = dist_train('dying_config.py')
+    died = float((tmp_path / 'died').read_text())
+    print(f'{death}: the job ended {time.time() - died:.1f} s later')
+    assert done.returncode != 0
+    assert reason in done.stdout + done.stderr
+    assert 'rank      : 1' in done.stdout + done.stderr
+
+    assert (tmp_path / 'run' / 'epoch_1.pth').is_file()
+    if ranks == 1:
+        runner = launch('train', tmp_path / 'tiny.py', '--resume')
+        runner.train()
+        assert runner.epoch == 3
+    else:
+        done = dist_train('tiny.py', '--resume')
+        assert done.returncode == 0, done.stderr[-3000:]
+    saved = torch.load(tmp_path / 'run' / 'epoch_3.pth', weights_only=True)
+    # three steps before the death; then three or, on one rank, six an epoch
+    assert saved['ema_teacher']['step'] == 3 + 2 * (3 if ranks == 2 else 6)
