@@ -63,17 +63,17 @@ def run(config: str, *options: str) -> dict:
     )
 
 
-def rank_main(rank: int, port: str, folder: str) -> None:
+def rank_main(rank: int, ports: list[str], folder: str) -> None:
     torch.set_num_threads(1)
     os.environ.update(
         RANK=str(rank),
         LOCAL_RANK=str(rank),
         WORLD_SIZE=str(RANKS),
         MASTER_ADDR='127.0.0.1',
-        MASTER_PORT=port,
     )
     found = {}
-    for name in VARIANTS:
+    for name, port in zip(VARIANTS, ports, strict=True):
+        os.environ['MASTER_PORT'] = port  # a store forgets nothing
         found[name] = run(
             f'{folder}/{name}.py',
             '--launcher=pytorch',
@@ -103,7 +103,8 @@ def configs(images, tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def two_ranks(configs):
-    mp.spawn(rank_main, args=(free_port(), str(configs)), nprocs=RANKS)
+    ports = [free_port() for _ in VARIANTS]
+    mp.spawn(rank_main, args=(ports, str(configs)), nprocs=RANKS)
     return [torch.load(configs / f'rank{r}.pt') for r in range(RANKS)]
 
 

@@ -33,6 +33,8 @@ class StepCost:
         flops: Operations of one image, a multiply-add counted as two:
             teacher forward, student forward and backward.
         activations: Bytes kept for the backward pass, for each image.
+        casts: Bytes kept for any number of images: weights in the precision
+            of autocast.
     """
 
     params: int
@@ -40,6 +42,7 @@ class StepCost:
     classes: int
     flops: float
     activations: float
+    casts: float
 
     def memory(self, batch: int, gpus: int) -> float:
         """Bytes on one GPU, without what the library itself takes.
@@ -53,7 +56,7 @@ class StepCost:
         """
         buckets = self.trained if gpus > 1 else 0
         numbers = self.params + 3 * self.trained + buckets
-        return FLOAT * numbers + batch * self.activations
+        return FLOAT * numbers + self.casts + batch * self.activations
 
     def network(self, gpus: int) -> float:
         """Bytes that each GPU sends in one optimizer step.
@@ -98,30 +101,34 @@ def kept_for_backward(
 
 
 def step_cost(
-    cfg: Config, size: int, batch: int = 2, amp: bool = False
+    cfg: Config, size: int, batch: int = 1, amp: bool = False
 ) -> StepCost:
     """Count the cost of a step on this machine, whatever it is.
 
     Args:
         cfg: Config of a MUST run; its start is not read.
         size: Side of the views in pixels.
-        batch: Images of the counted step.
+        batch: Images of the counted step, and then twice as many.
         amp: Whether to count under bfloat16 autocast.
     """
     init_default_scope('mmpretrain')
     model = MODELS.build(command.without_start(cfg).model).train()
-    views, samples = random_batch(cfg, size, batch)
-    counter = FlopCounterMode(display=False)
-    with counter:
-        with torch.autocast('cpu', torch.bfloat16, enabled=amp):
-            loss, kept = kept_for_backward(model, views, samples)
-        loss.backward()
+    kept = []
+    for images in (batch, 2 * batch):
+        views, samples = random_batch(cfg, size, images)
+        with FlopCounterMode(display=False) as counter:
+            with torch.autocast('cpu', torch.bfloat16, enabled=amp):
+                loss, nbytes = kept_for_backward(model, views, samples)
+            loss.backward()
+        kept.append(nbytes)
+    activations = (kept[1] - kept[0]) / batch
     return StepCost(
         params=sum(p.numel() for p in model.parameters()),
         trained=sum(p.numel() for p in model.parameters() if p.requires_grad),
         classes=model.head.num_classes,
-        flops=counter.get_total_flops() / batch,
-        activations=kept / batch,
+        flops=counter.get_total_flops() / (2 * batch),
+        activations=activations,
+        casts=kept[0] - batch * activations,
     )
 
 
