@@ -93,9 +93,9 @@ def headline(result: Result) -> str:
         changed = sum(p.changed for p in result.predictions)
         before, after = map(percent, mean_confidence(result.predictions))
         return (
-            f'{changed:,} of {total:,} images changed class: zero-shot and '
-            f'adapted classifier agree on {percent(1 - changed / total)}, '
-            f'and their mean confidence {_went(before, after)}.'
+            f'{changed:,} of {total:,} images changed class (zero-shot and '
+            f'adapted classifier agree on {percent(1 - changed / total)}); '
+            f'mean confidence {_went(before, after)}.'
         )
     before, after = (
         Evaluation.accuracy(confusion)

@@ -81,9 +81,7 @@ def render(result: Result) -> str:
         lstrip_blocks=True,
         undefined=StrictUndefined,
     )
-    environment.filters.update(
-        percent=findings.percent, duration=findings.duration
-    )
+    environment.filters.update(percent=findings.percent)
     counts = findings.class_counts(result)
     changes = findings.surest_changes(result.predictions)
     skipped = list(result.skipped.items())
@@ -107,6 +105,7 @@ def render(result: Result) -> str:
         pairs=PAIRS,
         skipped=skipped[:SKIPPED],
         more_skipped=len(skipped[SKIPPED:]),
+        times=_times(result.seconds),
     )
 
 
@@ -143,3 +142,10 @@ def _change(prediction: Prediction, classes: list[str]) -> dict:
         confidence=prediction.confidence,
         image=thumbnail(prediction.path),
     )
+
+
+def _times(seconds: dict[str, float]) -> dict[str, str]:
+    times = {stage: findings.duration(s) for stage, s in seconds.items()}
+    if len(times) > 1:
+        times['together'] = findings.duration(sum(seconds.values()))
+    return times
