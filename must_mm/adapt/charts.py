@@ -4,9 +4,9 @@ import math
 from dataclasses import dataclass
 
 WIDTH, HEIGHT = 320, 180
-LEFT, RIGHT, TOP, BOTTOM = 44, 52, 12, 40  # margins around the axes
+LEFT, RIGHT, TOP, BOTTOM = 58, 68, 12, 40  # margins with room for numbers
 POINTS = 200  # more than the width shows
-TICKS = 4  # gaps between ticks, about
+TICKS = 5  # gaps between ticks, at most
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,11 @@ def line_chart(
     averaged = math.ceil(len(curve) / POINTS)
     points = thin(curve, averaged)
     steps, values = zip(*points, strict=True)
-    x_ticks = nice_ticks(steps[0], steps[-1], smallest=1)
+    x_ticks = [
+        tick
+        for tick in nice_ticks(steps[0], steps[-1], smallest=1)
+        if steps[0] <= tick <= steps[-1]
+    ] or [steps[0]]
     y_ticks = nice_ticks(*(bounds or (min(values), max(values))))
 
     def x(step: float) -> float:
@@ -71,7 +75,7 @@ def line_chart(
 
     return LineChart(
         line=[(x(step), y(value)) for step, value in points],
-        x_ticks=[Tick(x(t), t) for t in x_ticks if steps[0] <= t <= steps[-1]],
+        x_ticks=[Tick(x(t), t) for t in x_ticks],
         y_ticks=[Tick(y(t), t) for t in y_ticks],
         first=points[0],
         last=points[-1],
@@ -97,7 +101,7 @@ def nice_ticks(low: float, high: float, smallest: float = 0) -> list[float]:
     span = (high - low) or abs(high) or 1
     rough = max(span / TICKS, smallest)
     power = 10 ** math.floor(math.log10(rough))
-    gap = next(m * power for m in (1, 2, 2.5, 5, 10) if m * power >= rough)
+    gap = next(m * power for m in (1, 2, 5, 10) if m * power >= rough)
     first = math.floor(low / gap)
     last = max(math.ceil(high / gap), first + 1)
     return [index * gap for index in range(first, last + 1)]

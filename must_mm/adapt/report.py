@@ -81,7 +81,7 @@ def render(result: Result) -> str:
         lstrip_blocks=True,
         undefined=StrictUndefined,
     )
-    environment.filters.update(percent=findings.percent)
+    environment.filters['percent'] = findings.percent
     counts = findings.class_counts(result)
     changes = findings.surest_changes(result.predictions)
     skipped = list(result.skipped.items())
