@@ -118,7 +118,7 @@ def test_no_prediction_is_refused(tmp_path):
 def test_confused_pairs_have_their_counts():
     evaluation = Evaluation([[0, 3], [4, 5]], [[3, 0], [2, 7]])
     page = Page(render(two_images(evaluation=evaluation)))
-    assert page.section('Classes still confused').endswith('bee ant 4 2')
+    assert ' after bee ant 4 2 ' in page.section('Classes still confused')
     perfect = Evaluation([[1, 0], [0, 1]], [[1, 0], [0, 1]])
     page = Page(render(two_images(evaluation=perfect)))
     assert 'None: every' in page.section('Classes still confused')
@@ -129,7 +129,7 @@ def test_close_calls_are_named_so():
     page = Page(render(two_images(predictions=[close])))
     section = page.section('Close calls')
     assert 'less than 20 points' in section
-    assert section.endswith('ant bee 1')
+    assert ' images ant bee 1 ' in section
 
 
 def test_names_stay_text(tmp_path):
