@@ -68,8 +68,12 @@ setup(
     license='Apache-2.0',
     python_requires='>=3.10',
     packages=find_packages(include=['must_mm', 'must_mm.*']),
-    package_data={'must_mm.datasets': ['prompts/*.json']},
+    package_data={
+        'must_mm.adapt': ['report.html.j2'],
+        'must_mm.datasets': ['prompts/*.json'],
+    },
     install_requires=[
+        'jinja2',
         'numpy',
         'open_clip_torch>=3.0',
         'pillow',
@@ -98,6 +102,7 @@ setup(
             'onnxscript',
             'pytest',
             'ruff',
+            'selenium',
         ],
     },
     cmdclass={

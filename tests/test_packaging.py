@@ -38,8 +38,8 @@ def test_wheel_carries_configs_and_tools(wheel):
             if path.is_file() and '__pycache__' not in path.parts:
                 name = path.relative_to(ROOT).as_posix()
                 assert f'must_mm/.mim/{name}' in inside
-    for path in (ROOT / 'must_mm').rglob('*.py'):
-        if '.mim' not in path.parts:
+    for path in (ROOT / 'must_mm').rglob('*.*'):
+        if path.is_file() and not {'.mim', '__pycache__'} & set(path.parts):
             assert path.relative_to(ROOT).as_posix() in inside
     assert not any(name.startswith('tests/') for name in inside)
 

@@ -1,0 +1,1 @@
+"""A folder of photos and a list of class names: ``must-adapt``."""

@@ -1,0 +1,139 @@
+"""What a result says: the sentences and rankings of the report."""
+
+from collections import Counter
+from typing import NamedTuple
+
+from .result import Evaluation, Prediction, Result
+
+CLOSE = 0.2  # lead of a class over its runner-up that is a close call
+
+
+class ClassCount(NamedTuple):
+    """Images given to a class, by either classifier."""
+
+    name: str
+    before: int
+    after: int
+
+
+class Confusion(NamedTuple):
+    """Labelled images of one class (an index) that are taken for another."""
+
+    true: int
+    taken_for: int
+    before: int
+    after: int
+
+
+class CloseCalls(NamedTuple):
+    """Images for which two classes (indices) are nearly as probable."""
+
+    one: int
+    other: int
+    images: int
+
+
+def class_counts(result: Result) -> list[ClassCount]:
+    """Count images for each class, the most frequent after first."""
+    before = Counter(p.zero_shot for p in result.predictions)
+    after = Counter(p.label for p in result.predictions)
+    counts = [
+        ClassCount(name, before[k], after[k])
+        for k, name in enumerate(result.classes)
+    ]
+    return sorted(counts, key=lambda c: (-c.after, -c.before))
+
+
+def surest_changes(predictions: list[Prediction]) -> list[Prediction]:
+    """Return the images whose class changed, most confident first."""
+    changed = (p for p in predictions if p.changed)
+    return sorted(changed, key=lambda p: (-p.confidence, p.name))
+
+
+def confusions(evaluation: Evaluation) -> list[Confusion]:
+    """Return the classes still taken for others, most images first."""
+    found = (
+        Confusion(true, other, evaluation.before[true][other], after)
+        for true, row in enumerate(evaluation.after)
+        for other, after in enumerate(row)
+        if other != true and after
+    )
+    return sorted(found, key=lambda c: (-c.after, -c.before))
+
+
+def close_calls(
+    predictions: list[Prediction], lead: float = CLOSE
+) -> list[CloseCalls]:
+    """Count images whose class leads by little, the most frequent pair first.
+
+    Args:
+        predictions: One for each image.
+        lead: Confidence minus that of the runner-up, below which it is close.
+    """
+    pairs = Counter(
+        tuple(sorted((p.label, p.runner_up)))
+        for p in predictions
+        if p.confidence - p.runner_up_confidence < lead
+    )
+    found = [CloseCalls(*pair, images) for pair, images in pairs.items()]
+    return sorted(found, key=lambda c: (-c.images, c.one, c.other))
+
+
+def mean_confidence(predictions: list[Prediction]) -> tuple[float, float]:
+    """Average the confidence before and after, in [0, 1]."""
+    before = sum(p.zero_shot_confidence for p in predictions)
+    after = sum(p.confidence for p in predictions)
+    return before / len(predictions), after / len(predictions)
+
+
+def headline(result: Result) -> str:
+    """Say in a sentence what came out."""
+    total = len(result.predictions)
+    if result.evaluation is None:
+        changed = sum(p.changed for p in result.predictions)
+        before, after = map(percent, mean_confidence(result.predictions))
+        return (
+            f'{changed:,} of {total:,} images changed class (zero-shot and '
+            f'adapted classifier agree on {percent(1 - changed / total)}); '
+            f'mean confidence {_went(before, after)}.'
+        )
+    before, after = (
+        Evaluation.accuracy(confusion)
+        for confusion in (result.evaluation.before, result.evaluation.after)
+    )
+    labelled = sum(map(sum, result.evaluation.after))
+    return (
+        f'On {labelled:,} labelled images, accuracy '
+        f'{_went(percent(before), percent(after), after > before)}.'
+    )
+
+
+def _went(before: str, after: str, up: bool | None = None) -> str:
+    if before == after:
+        return f'stayed at {after}'
+    verb = {None: 'went', True: 'rose', False: 'fell'}[up]
+    return f'{verb} from {before} to {after}'
+
+
+def percent(share: float) -> str:
+    """Write a share in per cent; only all is 100 %, only nothing is 0 %."""
+    shown = f'{100 * share:.1f}'
+    if shown == '100.0' and share < 1:
+        return '>\N{NARROW NO-BREAK SPACE}99.9\N{NARROW NO-BREAK SPACE}%'
+    if shown == '0.0' and share > 0:
+        return '<\N{NARROW NO-BREAK SPACE}0.1\N{NARROW NO-BREAK SPACE}%'
+    return f'{shown}\N{NARROW NO-BREAK SPACE}%'
+
+
+def duration(seconds: float) -> str:
+    """Write a time as one reads it: ``8.4 s``, ``3 min 20 s``, ``2 h 5 min``.
+
+    Args:
+        seconds: Not negative.
+    """
+    if seconds < 59.95:
+        return f'{seconds:.1f} s'
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f'{minutes} min {rest} s'
+    return f'{minutes // 60} h {minutes % 60} min'
