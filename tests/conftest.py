@@ -31,6 +31,17 @@ def config(images, tmp_path):
     return tiny_config(images, tmp_path / 'run')
 
 
+@pytest.fixture
+def plain_logs(monkeypatch):
+    """MMEngine formats the config for its log; that takes most of the time."""
+    for module in ('mmengine.config.config', 'yapf.yapflib.yapf_api'):
+        monkeypatch.setattr(
+            f'{module}.FormatCode',
+            lambda text, **_: (text, True),
+            raising=False,
+        )
+
+
 @pytest.fixture(scope='session')
 def subprocess_env():
     """Environment in which a tool finds the package, on few threads."""
