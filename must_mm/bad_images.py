@@ -72,10 +72,6 @@ class SkipBadImages:
         """Return what the list says about a sample."""
         return self.dataset.get_data_info(index)
 
-    def get_cat_ids(self, index: int) -> list[int]:
-        """Return the labels of a sample."""
-        return self.dataset.get_cat_ids(index)
-
     def __len__(self) -> int:
         return len(self.dataset)
 
