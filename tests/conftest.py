@@ -1,11 +1,13 @@
 """Shared fixtures; the toy runs themselves are in ``tiny.py``."""
 
+import logging
 import os
 import subprocess
 import sys
 
 import pytest
 import torch
+from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
 from tiny import ROOT, tiny_config, write_images
 
@@ -40,6 +42,24 @@ def plain_logs(monkeypatch):
             lambda text, **_: (text, True),
             raising=False,
         )
+
+
+@pytest.fixture
+def logged(caplog, monkeypatch):
+    """MMEngine's loggers do not reach pytest's."""
+
+    class Shown(logging.Handler):
+        def emit(self, record):
+            caplog.handler.emit(record)
+
+    original = MMLogger.__init__
+
+    def init(self, *args, **kwargs):
+        original(self, *args, **kwargs)
+        self.addHandler(Shown())
+
+    monkeypatch.setattr(MMLogger, '__init__', init)
+    return caplog
 
 
 @pytest.fixture(scope='session')

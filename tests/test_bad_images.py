@@ -137,25 +137,6 @@ class Batches(Hook):
         self.seen.append(torch.stack(data_batch['inputs']))
 
 
-@pytest.fixture
-def logged(caplog, monkeypatch):
-    """MMEngine's loggers do not reach pytest's."""
-    from mmengine.logging import MMLogger
-
-    class Shown(logging.Handler):
-        def emit(self, record):
-            caplog.handler.emit(record)
-
-    original = MMLogger.__init__
-
-    def init(self, *args, **kwargs):
-        original(self, *args, **kwargs)
-        self.addHandler(Shown())
-
-    monkeypatch.setattr(MMLogger, '__init__', init)
-    return caplog
-
-
 def test_named_once_and_counted_by_any_number_of_workers(
     run_config, logged, tmp_path
 ):
