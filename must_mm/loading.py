@@ -15,6 +15,26 @@ from PIL import Image, ImageOps
 #: its shorter side is resized to that of the model.
 MAX_ASPECT = 100
 
+Image.init()
+#: Formats of pixels. Pillow knows more; PostScript, for one, is a program,
+#: and it starts another to run it.
+FORMATS = [
+    name
+    for name in (
+        'AVIF',
+        'BMP',
+        'DIB',
+        'GIF',
+        'JPEG',
+        'JPEG2000',
+        'PNG',
+        'PPM',
+        'TIFF',
+        'WEBP',
+    )
+    if name in Image.OPEN
+]
+
 
 class UnreadableImage(ValueError):
     """An image that cannot be read; its file's name and why.
@@ -74,7 +94,8 @@ def _reason(error: Exception) -> str:
 def _decode(content: bytes) -> np.ndarray:
     if not content:
         raise ValueError('the file is empty')
-    with Image.open(io.BytesIO(content)) as image:  # reads the header alone
+    # reads the header alone
+    with Image.open(io.BytesIO(content), formats=FORMATS) as image:
         if max(image.size) > MAX_ASPECT * min(image.size):
             raise ValueError(
                 f'{image.width} x {image.height} pixels: one side is more '

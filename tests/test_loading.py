@@ -165,6 +165,7 @@ def test_orientation_is_applied_once():
 BAD = {
     'empty.jpg': (b'', 'the file is empty'),
     'text.jpg': (b'not an image\n' * 50, 'no known image format'),
+    'postscript.jpg': (encode(PHOTO, 'EPS'), 'no known image format'),
     'half.jpg': (ORDINARY['photo.jpg'][:900], 'truncated'),
     'half.png': (ORDINARY['photo.png'][:900], 'truncated'),
     'half.webp': (ORDINARY['photo.webp'][:900], ''),

@@ -55,4 +55,5 @@ custom_hooks = [
     dict(type='ClassCheckHook'),
     dict(type='FairnessRestartHook'),
     dict(type='HealthHook'),
+    dict(type='BadImageHook'),
 ]
