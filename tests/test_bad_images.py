@@ -137,6 +137,7 @@ class Batches(Hook):
         self.seen.append(torch.stack(data_batch['inputs']))
 
 
+@pytest.mark.onedl
 def test_named_once_and_counted_by_any_number_of_workers(
     run_config, logged, tmp_path
 ):

@@ -177,6 +177,7 @@ def poisoned_gradient(model):
         model.neck.proj.register_hook(lambda gradient: gradient * NAN)
 
 
+@pytest.mark.onedl
 def test_gradients(run_config, tmp_path):
     with pytest.raises(
         FloatingPointError,
@@ -197,6 +198,7 @@ def test_gradients_that_clipping_hides(run_config, tmp_path):
         run(run_config, Fault(1, poisoned_gradient))
 
 
+@pytest.mark.onedl
 def test_teacher(run_config, tmp_path):
     """Its NaN would only show as a batch without confident samples."""
 
@@ -280,6 +282,7 @@ def test_steps_skipped_while_the_scale_is_found(run_config, tmp_path):
     assert 1 <= skipped < 9
 
 
+@pytest.mark.onedl
 def test_every_step_skipped(run_config, tmp_path):
     use_amp(run_config, init_scale=1024.0)
     with pytest.raises(
