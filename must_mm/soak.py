@@ -247,7 +247,8 @@ def soak_config(
             ),
             'optim_wrapper.optimizer.lr': 1e-5,
             'default_hooks.checkpoint.by_epoch': False,
-            'default_hooks.checkpoint.interval': 500,
+            # often: what saving takes once is taken in the first quarter
+            'default_hooks.checkpoint.interval': 50,
             'visualizer.vis_backends': [],
             'log_level': 'WARNING',
             'work_dir': str(work_dir),
