@@ -8,6 +8,7 @@ from mmengine.config.utils import MODULE2PACKAGE
 from mmpretrain.apis import ModelHub
 
 from . import checkpoint, replay
+from .bad_images import BadImageHook, SkipBadImages
 from .classifier import (
     CLIPProjection,
     DistilledPseudoLabelHead,
@@ -23,7 +24,9 @@ from .evaluation import (
     KNNMetric,
     KNNMonitorHook,
 )
-from .guards import ClassCheckHook, FairnessRestartHook, FiniteLossHook
+from .guards import ClassCheckHook, FairnessRestartHook
+from .health import HealthHook
+from .loading import LoadImage
 from .losses import FairnessLoss, GlobalLocalAlignmentLoss
 from .maect import MAECT
 from .maect_hooks import MAECTAveragesHook, MAECTCheckHook
@@ -49,6 +52,7 @@ __all__ = [
     'MAECT',
     'GTSRB',
     'MUST',
+    'BadImageHook',
     'CIFAR100BGR',
     'CIFAR10BGR',
     'CLIPProjection',
@@ -62,11 +66,12 @@ __all__ = [
     'FairnessRestartHook',
     'FeatureTestLoop',
     'FeatureValLoop',
-    'FiniteLossHook',
     'GlobalLocalAlignmentLoss',
+    'HealthHook',
     'KNNMetric',
     'KNNMonitorHook',
     'HeadAndLayerDecayConstructor',
+    'LoadImage',
     'MAECTAveragesHook',
     'MAECTCheckHook',
     'LinearPseudoLabelHead',
@@ -79,6 +84,7 @@ __all__ = [
     'OpenCLIPStart',
     'PseudoLabelHead',
     'SeedSample',
+    'SkipBadImages',
     'TeacherStudentTestLoop',
     'TeacherStudentValLoop',
     'TwoViewDataPreprocessor',

@@ -51,6 +51,24 @@ class CLIPProjection(BaseModule):
         return (self.project(self.ln_post(feats[-1][:, 0])),)
 
 
+def most_frequent(
+    labels: torch.Tensor, num_classes: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Find the most frequent label, without waiting for the device.
+
+    Args:
+        labels: Integers in [0, num_classes), shape (B,).
+        num_classes: Number of classes ``K``.
+
+    Returns:
+        The label and its share in [0, 1], two scalars of floating point.
+    """
+    classes = torch.arange(num_classes, device=labels.device)
+    shares = (labels[:, None] == classes).float().mean(dim=0)
+    share, label = shares.max(dim=0)
+    return label.float(), share
+
+
 _FAIRNESS = dict(type='FairnessLoss')
 
 
@@ -123,8 +141,11 @@ class SelfTrainingHead(ClsHead):
 
         Returns:
             ``loss_st``, ``loss_fair``; ``conf_ratio``, the share of confident
-            samples in [0, 1]; with labels, ``pseudo_label_acc``, the accuracy
-            of the confident pseudo-labels in [0, 1].
+            samples in [0, 1]; ``teacher_confidence``, the mean of ``max q``;
+            the pseudo-labels' most frequent class and its share in [0, 1],
+            ``top_class`` and ``top_class_share``; with labels,
+            ``pseudo_label_acc``, the accuracy of the confident pseudo-labels
+            in [0, 1].
         """
         logits = self(feats)
         losses = dict(
@@ -135,6 +156,10 @@ class SelfTrainingHead(ClsHead):
         confidence, pseudo_label = teacher_probs.max(dim=1)
         confident = (confidence > self.threshold).float()
         losses['conf_ratio'] = confident.mean()
+        losses['teacher_confidence'] = confidence.mean()
+        losses['top_class'], losses['top_class_share'] = most_frequent(
+            pseudo_label, self.num_classes
+        )
         if all('gt_label' in sample for sample in data_samples):
             label = torch.cat([sample.gt_label for sample in data_samples])
             correct = (pseudo_label == label.to(pseudo_label.device)).float()

@@ -1,6 +1,5 @@
 """Hooks that keep a run sound."""
 
-import torch
 from mmengine.hooks import Hook
 from mmpretrain.registry import HOOKS
 from torch.utils.data import DataLoader
@@ -63,49 +62,3 @@ class FairnessRestartHook(Hook):
             fairness = unwrap(runner.model).head.fairness_loss
             if fairness is not None:
                 fairness.restart()
-
-
-@HOOKS.register_module()
-class FiniteLossHook(Hook):
-    """Stops a run at the first loss that is not finite.
-
-    It runs before the checkpoint hook, so no checkpoint holds the damage.
-    """
-
-    priority = 'HIGH'
-
-    def after_train_iter(
-        self,
-        runner,
-        batch_idx: int,
-        data_batch=None,
-        outputs: dict | None = None,
-    ) -> None:
-        """Check this iteration's terms.
-
-        Raises:
-            FloatingPointError: With the iteration, every term and the
-                checkpoint to resume from.
-        """
-        terms = {
-            name: float(torch.as_tensor(value).detach())
-            for name, value in (outputs or {}).items()
-            if 'loss' in name
-        }
-        if torch.isfinite(torch.tensor(list(terms.values()))).all():
-            return
-        checkpoint = runner.message_hub.get_info('last_ckpt', None)
-        values = ', '.join(
-            f'{name}={value:g}' for name, value in terms.items()
-        )
-        raise FloatingPointError(
-            f'the loss of iteration {runner.iter + 1} is not finite '
-            f'({values}). '
-            + (
-                f'Resume from {checkpoint} with --resume'
-                if checkpoint
-                else 'No checkpoint was written yet'
-            )
-            + '; a lower optim_wrapper.optimizer.lr or '
-            'optim_wrapper.clip_grad=dict(max_norm=1.0) usually helps'
-        )

@@ -278,7 +278,12 @@ def publish(
 
 def _test_pipeline(config: dict) -> list | None:
     loader = config.get('test_dataloader') or config.get('val_dataloader')
-    return loader and loader['dataset'].get('pipeline')
+    pipeline = loader and loader['dataset'].get('pipeline')
+    return pipeline and [
+        # what MMPretrain has without this package
+        dict(type='LoadImageFromFile') if step['type'] == 'LoadImage' else step
+        for step in pipeline
+    ]
 
 
 def _image_size(config: dict) -> tuple[int, int]:

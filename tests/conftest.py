@@ -1,11 +1,13 @@
 """Shared fixtures; the toy runs themselves are in ``tiny.py``."""
 
+import logging
 import os
 import subprocess
 import sys
 
 import pytest
 import torch
+from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
 from tiny import ROOT, tiny_config, write_images
 
@@ -29,6 +31,35 @@ def images(tmp_path_factory):
 def config(images, tmp_path):
     """A toy config, three epochs of three iterations."""
     return tiny_config(images, tmp_path / 'run')
+
+
+@pytest.fixture
+def plain_logs(monkeypatch):
+    """MMEngine formats the config for its log; that takes most of the time."""
+    for module in ('mmengine.config.config', 'yapf.yapflib.yapf_api'):
+        monkeypatch.setattr(
+            f'{module}.FormatCode',
+            lambda text, **_: (text, True),
+            raising=False,
+        )
+
+
+@pytest.fixture
+def logged(caplog, monkeypatch):
+    """MMEngine's loggers do not reach pytest's."""
+
+    class Shown(logging.Handler):
+        def emit(self, record):
+            caplog.handler.emit(record)
+
+    original = MMLogger.__init__
+
+    def init(self, *args, **kwargs):
+        original(self, *args, **kwargs)
+        self.addHandler(Shown())
+
+    monkeypatch.setattr(MMLogger, '__init__', init)
+    return caplog
 
 
 @pytest.fixture(scope='session')

@@ -84,6 +84,9 @@ def test_terms_and_what_is_logged(head):
         'loss_st',
         'loss_fair',
         'conf_ratio',
+        'teacher_confidence',
+        'top_class',
+        'top_class_share',
         'pseudo_label_acc',
     }
     logits = head(feats)
@@ -91,6 +94,11 @@ def test_terms_and_what_is_logged(head):
     assert losses['loss_fair'] == FairnessLoss(4)(logits)
     assert losses['conf_ratio'] == 0.5
     assert losses['pseudo_label_acc'] == 0.5
+    assert losses['teacher_confidence'] == PROBS.max(1).values.mean()
+    labels = PROBS.argmax(1).tolist()
+    top = int(losses['top_class'])
+    assert labels.count(top) == max(map(labels.count, labels))
+    assert losses['top_class_share'] == labels.count(top) / len(labels)
 
 
 def test_labels_are_only_logged(head):

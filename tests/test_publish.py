@@ -17,6 +17,7 @@ from must_mm.checkpoint import load_tensors
 from must_mm.configs import tool_path
 from must_mm.converted import save_classifier
 from must_mm.publish import (
+    _test_pipeline,
     export_onnx,
     load_published,
     plain_classifier,
@@ -272,3 +273,12 @@ def test_input_is_left_alone(run):
     }
     plain_classifier(config, state)
     assert (repr(config), list(content['state_dict'])) == before
+
+
+def test_published_config_needs_no_loader_of_ours():
+    resize = dict(type='ResizeEdge', scale=32)
+    dataset = dict(pipeline=[dict(type='LoadImage'), resize])
+    config = dict(test_dataloader=dict(dataset=dataset))
+    assert _test_pipeline(config) == [dict(type='LoadImageFromFile'), resize]
+    assert dataset['pipeline'][0] == dict(type='LoadImage')
+    assert not _test_pipeline({})

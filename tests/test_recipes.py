@@ -155,17 +155,6 @@ def no_checksums(monkeypatch):
     monkeypatch.setattr(cifar, '_check_integrity', lambda self: True)
 
 
-@pytest.fixture
-def plain_logs(monkeypatch):
-    """MMEngine formats the config for its log; that takes most of the time."""
-    for module in ('mmengine.config.config', 'yapf.yapflib.yapf_api'):
-        monkeypatch.setattr(
-            f'{module}.FormatCode',
-            lambda text, **_: (text, True),
-            raising=False,
-        )
-
-
 @pytest.mark.parametrize('name', RECIPES)
 def test_one_iteration(name, roots, no_checksums, plain_logs, tmp_path):
     """The recipe with one narrow block, on the data set's own layout.

@@ -52,7 +52,7 @@ strong_view = [
     ),
 ]
 train_pipeline = [
-    dict(type='LoadImageFromFile'),
+    dict(type='LoadImage'),
     dict(type='SeedSample'),
     dict(
         type='MultiView', num_views=[1, 1], transforms=[weak_view, strong_view]
@@ -67,7 +67,7 @@ train_pipeline = [
     dict(type='PackInputs'),
 ]
 test_pipeline = [
-    dict(type='LoadImageFromFile'),
+    dict(type='LoadImage'),
     dict(type='ResizeEdge', scale=184, **bicubic),
     dict(type='CenterCrop', crop_size=160),
     dict(type='PackInputs'),

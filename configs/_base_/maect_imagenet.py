@@ -11,7 +11,7 @@ view = [
     dict(type='RandomFlip', prob=0.5),
 ]
 train_pipeline = [
-    dict(type='LoadImageFromFile'),
+    dict(type='LoadImage'),
     dict(type='SeedSample'),
     dict(type='MultiView', num_views=[2], transforms=[view]),
     dict(type='PackInputs'),

@@ -46,7 +46,7 @@ second_view = [
     dict(type='Solarize', thr=128, prob=0.2),
 ]
 train_pipeline = [
-    dict(type='LoadImageFromFile'),
+    dict(type='LoadImage'),
     dict(type='SeedSample'),
     dict(
         type='MultiView',

@@ -5,7 +5,8 @@ custom_imports = dict(imports=['must_mm'], allow_failed_imports=False)
 custom_hooks = [
     dict(type='MAECTAveragesHook'),
     dict(type='MAECTCheckHook'),
-    dict(type='FiniteLossHook'),
+    dict(type='HealthHook'),
+    dict(type='BadImageHook'),
 ]
 default_hooks = dict(
     timer=dict(type='IterTimerHook'),

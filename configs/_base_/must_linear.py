@@ -54,5 +54,6 @@ custom_hooks = [
     dict(type='ValidateStartHook'),
     dict(type='ClassCheckHook'),
     dict(type='FairnessRestartHook'),
-    dict(type='FiniteLossHook'),
+    dict(type='HealthHook'),
+    dict(type='BadImageHook'),
 ]

@@ -12,7 +12,8 @@ custom_hooks = [
     dict(type='ValidateStartHook'),
     dict(type='ClassCheckHook'),
     dict(type='FairnessRestartHook'),
-    dict(type='FiniteLossHook'),
+    dict(type='HealthHook'),
+    dict(type='BadImageHook'),
 ]
 default_hooks = dict(
     timer=dict(type='IterTimerHook'),

@@ -24,7 +24,7 @@ _strong_view = [
     ),
 ]
 train_pipeline = [
-    dict(type='LoadImageFromFile'),
+    dict(type='LoadImage'),
     dict(type='SeedSample'),
     dict(
         type='MultiView',
@@ -41,7 +41,7 @@ train_pipeline = [
     dict(type='PackInputs'),
 ]
 test_pipeline = [
-    dict(type='LoadImageFromFile'),
+    dict(type='LoadImage'),
     _resize,
     dict(type='CenterCrop', crop_size=224),
     dict(type='PackInputs'),

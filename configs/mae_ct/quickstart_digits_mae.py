@@ -9,7 +9,7 @@ root = 'work_dirs/maect_quickstart'
 image_size, patch_size, width = 32, 8, 96
 batch_size, epochs = 64, 150
 
-custom_hooks = [dict(type='FiniteLossHook')]
+custom_hooks = [dict(type='HealthHook'), dict(type='BadImageHook')]
 model = dict(
     type='MAE',
     data_preprocessor=dict(
@@ -58,7 +58,7 @@ train_dataloader = dict(
         ann_file='train_labels.txt',
         data_prefix='train',
         pipeline=[
-            dict(type='LoadImageFromFile'),
+            dict(type='LoadImage'),
             dict(type='SeedSample'),
             dict(
                 type='RandomResizedCrop',

@@ -60,7 +60,7 @@ train_dataloader = dict(
         ann_file='train_labels.txt',
         data_prefix='train',
         pipeline=[
-            dict(type='LoadImageFromFile'),
+            dict(type='LoadImage'),
             dict(type='SeedSample'),
             dict(type='MultiView', num_views=[2], transforms=[view]),
             dict(type='PackInputs'),

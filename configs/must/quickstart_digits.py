@@ -90,7 +90,7 @@ strong_view = [
     ),
 ]
 train_pipeline = [
-    dict(type='LoadImageFromFile'),
+    dict(type='LoadImage'),
     dict(type='SeedSample'),
     dict(
         type='MultiView', num_views=[1, 1], transforms=[weak_view, strong_view]
@@ -105,7 +105,7 @@ train_pipeline = [
     dict(type='PackInputs'),
 ]
 test_pipeline = [
-    dict(type='LoadImageFromFile'),
+    dict(type='LoadImage'),
     dict(
         type='ResizeEdge',
         scale=image_size,
@@ -168,5 +168,6 @@ custom_hooks = [
     dict(type='ValidateStartHook'),
     dict(type='ClassCheckHook'),
     dict(type='FairnessRestartHook'),
-    dict(type='FiniteLossHook'),
+    dict(type='HealthHook'),
+    dict(type='BadImageHook'),
 ]

@@ -8,6 +8,7 @@
 #
 # Put the images below data/custom/train, in folders or not, and edit
 # `classes` and `templates`. Nothing else is needed: there is no validation.
+# Images that cannot be read are skipped and named, up to max_bad_images.
 # For tools/test.py, put labelled images below data/custom/test, and lines
 # like "cat/1.jpg 0" into data/custom/test.txt, numbered as in `classes`.
 _base_ = [
@@ -37,17 +38,22 @@ model = dict(
 )
 train_pipeline = _base_.train_pipeline
 train_pipeline[-2].update(mask_patch_size=32, mask_ratio=0.1)
-_data = dict(
-    type='CustomDataset', data_root=root, metainfo=dict(classes=classes)
-)
+_data = dict(data_root=root, metainfo=dict(classes=classes))
 train_dataloader = dict(
     dataset=dict(
-        **_data, data_prefix='train', with_label=False, pipeline=train_pipeline
+        type='SkipBadImages',
+        max_bad_images=100,
+        dataset='CustomDataset',
+        **_data,
+        data_prefix='train',
+        with_label=False,
+        pipeline=train_pipeline,
     )
 )
 val_dataloader = val_cfg = val_evaluator = None
 test_dataloader = dict(
     dataset=dict(
+        type='CustomDataset',
         **_data,
         data_prefix='test',
         ann_file='test.txt',
