@@ -24,7 +24,13 @@ SETTINGS = {
         'model.align_loss': None,
     },
     'MUST': {},
+    'MUST without reconstruction': {
+        'model.decoder': None,
+        'model.mim_head': None,
+    },
+    'MUST without alignment': {'model.align_loss': None},
 }
+COMPARED = ['self-training', 'MUST']
 METRICS = {'overall': 'accuracy/top1', 'class mean': 'single-label/recall'}
 
 
@@ -183,7 +189,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument('--work-dir', type=Path, default='work_dirs/photos')
     parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2])
     parser.add_argument(
-        '--settings', nargs='+', choices=list(SETTINGS), default=list(SETTINGS)
+        '--settings', nargs='+', choices=list(SETTINGS), default=COMPARED
     )
     args = parser.parse_args(argv)
     start = args.work_dir / 'efficientnet_lite0.pth'

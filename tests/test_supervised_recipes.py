@@ -161,6 +161,19 @@ def test_settings_differ_in_the_masked_terms_alone(photos, tmp_path):
     assert roots == [str(photos)] * 3
 
 
+@pytest.mark.parametrize(
+    'setting, kept, left_out',
+    [
+        ('MUST without reconstruction', ['align_loss'], 'decoder mim_head'),
+        ('MUST without alignment', ['decoder', 'mim_head'], 'align_loss'),
+    ],
+)
+def test_a_term_is_left_out(photos, tmp_path, setting, kept, left_out):
+    cfg = experiment_config(photos, tmp_path / 's', tmp_path, setting, 0)
+    assert all(cfg.model[key] for key in kept)
+    assert not any(cfg.model.get(key) for key in left_out.split())
+
+
 def test_missing_photos_say_so(photos, tmp_path):
     (photos / 'validation').rmdir()
     with pytest.raises(FileNotFoundError, match='photos/validation'):
