@@ -24,6 +24,7 @@ from .evaluation import (
     KNNMonitorHook,
 )
 from .guards import ClassCheckHook, FairnessRestartHook, FiniteLossHook
+from .loading import LoadPhoto
 from .losses import FairnessLoss, GlobalLocalAlignmentLoss
 from .maect import MAECT
 from .maect_hooks import MAECTAveragesHook, MAECTCheckHook
@@ -70,6 +71,7 @@ __all__ = [
     'MAECTAveragesHook',
     'MAECTCheckHook',
     'LinearPseudoLabelHead',
+    'LoadPhoto',
     'MUSTMaskGenerator',
     'MaskColour',
     'MaskToken',

@@ -257,8 +257,13 @@ def publish(
 
 
 def _test_pipeline(config: dict) -> list | None:
+    """The test pipeline, images loaded as MMPretrain does."""
     loader = config.get('test_dataloader') or config.get('val_dataloader')
-    return loader and loader['dataset'].get('pipeline')
+    pipeline = loader and loader['dataset'].get('pipeline')
+    return pipeline and [
+        dict(type='LoadImageFromFile') if step['type'] == 'LoadPhoto' else step
+        for step in pipeline
+    ]
 
 
 def _image_size(config: dict) -> tuple[int, int]:
