@@ -10,6 +10,7 @@ from mmengine.dataset import Compose, default_collate
 from mmengine.device import get_device
 from mmpretrain.registry import MODELS
 
+from .progress import silence
 from .settings import Machine
 
 
@@ -76,8 +77,9 @@ def measure(
         for i, path in enumerate(paths[:4])
     ]
     load = (time.perf_counter() - begin) / len(samples)
-    network = MODELS.build(dict(model, start=None)).to(get_device())
-    network.init_weights()
+    with silence():
+        network = MODELS.build(dict(model, start=None)).to(get_device())
+        network.init_weights()
     network.train()
 
     def step(count: int) -> tuple[float, int]:

@@ -1,5 +1,7 @@
 """Progress that a person can read; the full log goes to a file."""
 
+import io
+import logging
 import sys
 import time
 import traceback
@@ -9,8 +11,9 @@ from pathlib import Path
 from typing import TextIO
 
 from mmengine.hooks import Hook
+from mmengine.logging import MMLogger
 
-EVERY = 5.0  # seconds between two lines
+EVERY, AT_MOST = 5.0, 60.0  # seconds between two lines
 
 
 def duration(seconds: float) -> str:
@@ -23,7 +26,7 @@ def duration(seconds: float) -> str:
 
 
 class Progress:
-    """Prints one line every few seconds.
+    """Prints one line every few seconds, and every minute of a long run.
 
     Args:
         title: What is going on.
@@ -46,7 +49,8 @@ class Progress:
     def __call__(self, done: int, note: str = '') -> None:
         """Report that ``done`` steps are done, with a note behind."""
         now = time.monotonic()
-        if now - self.printed < EVERY and done < self.total:
+        pause = min(AT_MOST, max(EVERY, (now - self.begin) / 20))
+        if now - self.printed < pause and done < self.total:
             return
         self.printed = now
         line = f'{self.title} {done}/{self.total}'
@@ -86,18 +90,45 @@ class ProgressHook(Hook):
 
 
 @contextmanager
+def _printing_to(file: TextIO) -> Iterator[TextIO]:
+    """Lead what is printed, and what MMEngine logs, to another stream.
+
+    Yields:
+        The standard output of before.
+    """
+
+    def lead_log(stream: TextIO) -> None:
+        for handler in MMLogger.get_current_instance().handlers:
+            if type(handler) is logging.StreamHandler:
+                handler.setStream(stream)
+
+    screen = sys.stdout
+    lead_log(file)
+    try:
+        with redirect_stdout(file), redirect_stderr(file):
+            yield screen
+    finally:
+        lead_log(screen)  # a run has a logger of its own by now
+
+
+@contextmanager
+def silence() -> Iterator[None]:
+    """Drop what is printed: MMEngine lists every parameter it initialises."""
+    with _printing_to(io.StringIO()):
+        yield
+
+
+@contextmanager
 def into_file(path: Path) -> Iterator[TextIO]:
     """Lead all that is printed into a file, errors included.
 
     Yields:
         The standard output of before.
     """
-    screen = sys.stdout
     path.parent.mkdir(parents=True, exist_ok=True)
     with (
         path.open('a', encoding='utf-8') as file,
-        redirect_stdout(file),
-        redirect_stderr(file),
+        _printing_to(file) as screen,
     ):
         try:
             yield screen

@@ -112,7 +112,9 @@ def _run(task: Task, out: Path) -> Result:
     cfg = load_config(path) if resumed else Config(plan.cfg)
     start = TASK_UTILS.build(cfg.model.start)
     if hasattr(start, 'prepare'):
-        start.prepare()  # on the screen: it may fetch weights
+        # on the screen: open_clip shows what it fetches
+        print('building the zero-shot classifier', flush=True)
+        start.prepare()
     with into_file(run / 'log.txt') as screen:
 
         def classify(model: nn.Module, who: str) -> list[torch.Tensor]:
