@@ -69,6 +69,9 @@ setup(
     python_requires='>=3.10',
     packages=find_packages(include=['must_mm', 'must_mm.*']),
     package_data={'must_mm.datasets': ['prompts/*.json']},
+    entry_points={
+        'console_scripts': ['must-adapt = must_mm.adapt.command:main']
+    },
     install_requires=[
         'numpy',
         'open_clip_torch>=3.0',
