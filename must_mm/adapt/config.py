@@ -1,6 +1,5 @@
 """The config of a run: complete, readable, to be edited and run again."""
 
-import copy
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -400,6 +399,12 @@ def own_config(
     return cfg
 
 
+class _Name(str):
+    """A variable, written without quotes."""
+
+    __repr__ = str.__str__
+
+
 def config_text(cfg: dict, header: str) -> str:
     """Write a config as a Python file.
 
@@ -407,28 +412,56 @@ def config_text(cfg: dict, header: str) -> str:
         cfg: The config, with the keys of ``_VARIABLES``.
         header: Text of the comment it begins with.
     """
-    parts = [
-        ''.join(f'# {line}'.rstrip() + '\n' for line in header.split('\n'))
-    ]
+    parts = [f'# {line}'.rstrip() for line in header.split('\n')]
     order = [*_COMMENTS, *cfg]
     for key in sorted(cfg, key=order.index):
-        value = copy.deepcopy(cfg[key])
+        value = cfg[key]
         if key not in _VARIABLES:
             value = _name_variables(value, cfg)
-        text = Config({key: value}).pretty_text
-        for name in _VARIABLES:
-            text = text.replace(f"'<{name}>'", name)
         if key in _COMMENTS:
-            parts.append(f'\n# {_COMMENTS[key]}\n')
-        parts.append(text.strip() + '\n')
-    return ''.join(parts)
+            parts += ['', f'# {_COMMENTS[key]}']
+        parts.append(f'{key} = {_source(value, len(key) + 3)}')
+    return '\n'.join(parts) + '\n'
+
+
+def _source(value, used: int, indent: int = 0) -> str:
+    """Python source of settings, one item a line where 79 columns end.
+
+    Args:
+        value: Dicts, lists, tuples, and what ``repr`` writes.
+        used: Columns of the line before the value.
+        indent: Columns before the line.
+    """
+    opening, closing = '', ''
+    if isinstance(value, dict):
+        named = all(str(key).isidentifier() for key in value)
+        opening, closing = ('dict(', ')') if named else ('{', '}')
+        items = [
+            (f'{key}=' if named else f'{key!r}: ', item)
+            for key, item in value.items()
+        ]
+    elif isinstance(value, (list, tuple)):
+        opening, closing = '[]' if isinstance(value, list) else '()'
+        items = [('', item) for item in value]
+    if not opening:
+        return repr(value)
+    flat = ', '.join(name + _source(v, -(10**6)) for name, v in items)
+    flat = opening + flat + ',' * (closing == ')' and opening == '(') + closing
+    if used + len(flat) <= 78 or not items:
+        return flat
+    inner = indent + 4
+    lines = [
+        f'{" " * inner}{name}{_source(v, inner + len(name), inner)},'
+        for name, v in items
+    ]
+    return '\n'.join([opening, *lines, ' ' * indent + closing])
 
 
 def _name_variables(value, cfg: dict):
-    """Replace what equals a variable by its name in angle brackets."""
+    """Replace what equals a variable by its name."""
     for name in _VARIABLES:
         if isinstance(value, list) and value == cfg[name]:
-            return f'<{name}>'
+            return _Name(name)
     if isinstance(value, dict):
         return {k: _name_variables(v, cfg) for k, v in value.items()}
     if isinstance(value, (list, tuple)):

@@ -1,5 +1,6 @@
 """A random CLIP in local files, and what adapting it leaves."""
 
+import functools
 import shutil
 
 import open_clip
@@ -8,6 +9,7 @@ import torch
 from tiny import CLASSES, write_images
 
 from must_mm.adapt import adapt
+from must_mm.adapt.cost import measure
 
 CLIP = """{
   "embed_dim": 16,
@@ -52,16 +54,27 @@ def photos(tmp_path_factory):
 
 
 @pytest.fixture(scope='session')
-def one_loader():
-    """Load in the process itself: workers take longer to start."""
+def in_short():
+    """Leave out what takes long and changes nothing.
+
+    Loader processes, the larger step that is timed, and the layout of the
+    config that MMEngine writes into logs and checkpoints.
+    """
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            'mmengine.config.config.FormatCode', lambda text, **_: (text, True)
+        )
+        patch.setattr(
+            'must_mm.adapt.plan.measure',
+            functools.partial(measure, seconds=0.01),
+        )
         patch.setattr('must_mm.adapt.plan.workers', lambda machine: 0)
         patch.setattr('must_mm.adapt.settings.workers', lambda machine: 0)
         yield
 
 
 @pytest.fixture(scope='session')
-def options(clip, photos, one_loader):
+def options(clip, photos, in_short):
     """Three epochs of one step; the images lie in folders of classes."""
     return dict(images=str(photos), classes=list(CLASSES), epochs=3, **clip)
 

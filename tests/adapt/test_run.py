@@ -172,8 +172,8 @@ def test_edited_config_runs_again(adapted, tmp_path):
     """By tools/train.py, from a copy with another rate."""
     out, _ = adapted
     text = (out / 'config.py').read_text()
-    edited = text.replace('lr=', 'lr=2*')
-    assert edited.count('lr=2*') == 1
+    edited = text.replace('lr=', 'lr=2 * ')
+    assert edited.count('lr=2 * ') == 1
     (tmp_path / 'mine.py').write_text(edited)
     runner = launch(
         'train', tmp_path / 'mine.py', '--work-dir', tmp_path / 'r'
