@@ -69,7 +69,8 @@ def find_tower(name: str) -> Tower:
     if is_plain_vit(vision):
         width, patch = vision['width'], vision['patch_size']
         return Tower(size, patch, width, vision['layers'], width)
-    backbone = MODELS.build(dict(type='OpenCLIPBackbone', model=name)).eval()
+    backbone = MODELS.build(dict(type='OpenCLIPBackbone', model=name))
+    backbone.eval()  # returns nothing
     with torch.no_grad():
         feature_map = backbone(torch.zeros(1, 3, size, size))[-1]
     stride = size // feature_map.shape[-1]
@@ -446,7 +447,8 @@ def _source(value, used: int, indent: int = 0) -> str:
     if not opening:
         return repr(value)
     flat = ', '.join(name + _source(v, -(10**6)) for name, v in items)
-    flat = opening + flat + ',' * (closing == ')' and opening == '(') + closing
+    comma = ',' * (isinstance(value, tuple) and len(value) == 1)
+    flat = opening + flat + comma + closing
     if used + len(flat) <= 78 or not items:
         return flat
     inner = indent + 4
