@@ -1,6 +1,7 @@
 """The config of a run: complete, readable, to be edited and run again."""
 
 from dataclasses import dataclass
+from keyword import iskeyword
 from pathlib import Path
 
 import open_clip
@@ -435,7 +436,10 @@ def _source(value, used: int, indent: int = 0) -> str:
     """
     opening, closing = '', ''
     if isinstance(value, dict):
-        named = all(str(key).isidentifier() for key in value)
+        named = all(
+            str(key).isidentifier() and not iskeyword(str(key))
+            for key in value
+        )
         opening, closing = ('dict(', ')') if named else ('{', '}')
         items = [
             (f'{key}=' if named else f'{key!r}: ', item)

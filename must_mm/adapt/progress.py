@@ -100,7 +100,8 @@ def _printing_to(file: TextIO) -> Iterator[TextIO]:
     def lead_log(stream: TextIO) -> None:
         for handler in MMLogger.get_current_instance().handlers:
             if type(handler) is logging.StreamHandler:
-                handler.setStream(stream)
+                # not setStream, which flushes: the old one may be closed
+                handler.stream = stream
 
     screen = sys.stdout
     lead_log(file)

@@ -37,7 +37,7 @@ def test_read_back_it_is_the_same(data, clip, tmp_path):
 def test_single_tuples_and_odd_keys():
     cfg = dict(
         classes=[], train_pipeline=[1], test_pipeline=[2],
-        x=dict(a=(1,), b={'c.d': None}, e=()), y={},
+        x=dict(a=(1,), b={'c.d': None}, e=()), y={}, z={'class': 1},
     )  # fmt: skip
     assert Config.fromstring(config_text(cfg, ''), '.py').to_dict() == cfg
 
