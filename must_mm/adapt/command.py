@@ -143,7 +143,13 @@ def main(argv: list[str] | None = None) -> int:
             going_on = f'; go on with\n  must-adapt --resume {out}'
         print(f'\nmust-adapt: stopped{going_on}', file=sys.stderr)
         return 130
-    except (OSError, ValueError, RuntimeError, ImportError) as error:
+    except (
+        ArithmeticError,  # a loss that is not finite
+        ImportError,
+        OSError,
+        RuntimeError,
+        ValueError,
+    ) as error:
         text = str(error)
         for key, option in _CONFIG_KEYS.items():
             text = text.replace(key, option)

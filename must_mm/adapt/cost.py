@@ -1,9 +1,11 @@
 """What a run will cost, measured on this machine with random weights."""
 
 import os
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from mmengine.dataset import Compose, default_collate
@@ -14,12 +16,21 @@ from .progress import silence
 from .settings import Machine
 
 
+def _free_memory() -> int:
+    """Bytes that programs can still get; all there are, if none can tell."""
+    try:
+        text = Path('/proc/meminfo').read_text()
+        return int(re.search(r'MemAvailable:\s+(\d+) kB', text)[1]) * 1024
+    except (OSError, TypeError):
+        return os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE')
+
+
 def this_machine() -> Machine:
     """Describe the machine that this process runs on."""
     if torch.cuda.is_available():
         memory = torch.cuda.mem_get_info()[0]
     else:
-        memory = os.sysconf('SC_AVPHYS_PAGES') * os.sysconf('SC_PAGE_SIZE')
+        memory = _free_memory()
     cores = getattr(os, 'sched_getaffinity', lambda _: range(os.cpu_count()))
     return Machine(
         'cuda' if torch.cuda.is_available() else 'cpu', memory, len(cores(0))

@@ -77,7 +77,7 @@ class Plan:
     """What will be run.
 
     Attributes:
-        cfg: The config.
+        cfg: The config, a dict or an MMEngine ``Config``.
         cost: What one step costs here.
         machine: The machine.
     """
@@ -100,7 +100,9 @@ class Plan:
             'images': f'{count} in {task.folder}, '
             f'{len(images.skipped)} skipped',
             'classes': f'{len(task.classes)}: {shown(task.classes)}',
-            'templates': shown(task.templates, 3),
+            'templates': 'those of the start'
+            if task.config
+            else shown(task.templates, 3),
             'start': str(task.config)
             if task.config
             else f'{options.model}, {options.pretrained}',

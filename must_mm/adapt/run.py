@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TextIO
 
@@ -102,19 +103,19 @@ def _run(task: Task, out: Path) -> Result:
     with stage('images'):
         images = look_at_images(task, out, this_machine().cores)
         plan = make_plan(task, images, out)
-    write_lists(task, images, out)
-    save(task, out)
-    words = plan.describe(task, images)
-    show(words)
-
-    # with a list and no config, the run was stopped before it trained
+    # with options and no config, the run was stopped before it trained
     resumed = path.is_file()
     cfg = load_config(path) if resumed else Config(plan.cfg)
+    words = replace(plan, cfg=cfg).describe(task, images)
+    show(words)
     start = TASK_UTILS.build(cfg.model.start)
     if hasattr(start, 'prepare'):
-        # on the screen: open_clip shows what it fetches
+        # on the screen: open_clip shows what it fetches; and before anything
+        # is written, so that the command can be repeated if it fails
         print('building the zero-shot classifier', flush=True)
         start.prepare()
+    write_lists(task, images, out)
+    save(task, out)
     with into_file(run / 'log.txt') as screen:
 
         def classify(model: nn.Module, who: str) -> list[torch.Tensor]:

@@ -118,6 +118,8 @@ def test_damaged_weights(line, tmp_path, capsys):
     weights.write_bytes(b'no weights')
     said = fails(line, capsys, pretrained=weights)
     assert '--pretrained' in said and 'model.start' not in said
+    # the same folder can be given again
+    assert not any((tmp_path / 'out').iterdir())
 
 
 def test_tags_are_suggested():
