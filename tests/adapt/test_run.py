@@ -9,12 +9,14 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmpretrain import ImageClassificationInferencer
+from mmpretrain.registry import TASK_UTILS
 from tiny import CLASSES, ROOT, assert_same_tensors, launch
 
 from must_mm.adapt import adapt, dry_run, resume
 from must_mm.adapt.result import Evaluation
 from must_mm.adapt.run import read_curves
 from must_mm.checkpoint import load_tensors
+from must_mm.converted import load_classifier
 from must_mm.publish import load_published
 
 TERMS = {'loss', 'loss_st', 'loss_fair', 'loss_mim', 'loss_align'}
@@ -89,13 +91,18 @@ def test_predictions_are_those_of_the_exported_model(adapted, photos):
         )
 
 
-def test_zero_shot_is_open_clip_of_the_start(adapted, options):
-    """Before training: the classifier that the start's file describes."""
-    _, result = adapted
-    assert all(0.25 <= p.zero_shot_confidence <= 1 for p in result.predictions)
-    assert any(
-        p.confidence != p.zero_shot_confidence for p in result.predictions
-    )
+def test_zero_shot_is_the_start(adapted, photos):
+    """What the classifier in the start's file says of the images."""
+    out, result = adapted
+    cfg = Config.fromfile(out / 'config.py')
+    start = load_classifier(TASK_UTILS.build(cfg.model.start).prepare())
+    classify = ImageClassificationInferencer(start)
+    for prediction in result.predictions[::5]:
+        (found,) = classify(str(photos / prediction.name))
+        assert found['pred_class'] == CLASSES[prediction.zero_shot]
+        assert found['pred_score'] == pytest.approx(
+            prediction.zero_shot_confidence, abs=1e-5
+        )
 
 
 def test_user_files_stay_as_they_are(options, tmp_path):
@@ -150,8 +157,8 @@ def test_a_stopped_run_ends_like_an_uninterrupted_one(
     assert result.predictions == expected.predictions
     assert result.evaluation == expected.evaluation
     assert result.curves['loss'] == expected.curves['loss']
-    # once more: nothing is left to train, the results are the same
-    assert resume(out).predictions == expected.predictions
+    if steps == 2:  # once more: nothing is left to train
+        assert resume(out).predictions == expected.predictions
 
 
 def test_resume_refuses_other_images(options, tmp_path, monkeypatch):
@@ -203,7 +210,7 @@ def test_unedited_config_gives_the_same_weights(adapted, tmp_path):
     assert set(metrics) == {'student/accuracy/top1', 'teacher/accuracy/top1'}
 
 
-def test_two_images_teacher_prior_and_onnx(options, photos, tmp_path):
+def test_two_images_teacher_and_prior(options, photos, tmp_path):
     folder = tmp_path / 'two'
     folder.mkdir()
     for number in range(2):
@@ -215,14 +222,12 @@ def test_two_images_teacher_prior_and_onnx(options, photos, tmp_path):
         network='teacher',
         class_prior='ant=3,bee=1',
         fairness_weight=0.5,
-        onnx=True,
     )
     assert len(result.predictions) == 2
     assert any('few' in text for text in result.warnings)
     assert result.evaluation is None
     fairness = Config.fromfile(out / 'config.py').model.head.fairness
     assert fairness.prior == [0.75, 0.25] and fairness.loss_weight == 0.5
-    assert len(list(out.glob('model-*.onnx'))) == 1
     # the teacher, not the student, was exported
     (trained,) = (out / 'run').glob('epoch_*.pth')
     state = load_tensors(trained)['state_dict']
