@@ -72,6 +72,9 @@ setup(
         'must_mm.adapt': ['report.html.j2'],
         'must_mm.datasets': ['prompts/*.json'],
     },
+    entry_points={
+        'console_scripts': ['must-adapt = must_mm.adapt.command:main']
+    },
     install_requires=[
         'jinja2',
         'numpy',

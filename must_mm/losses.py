@@ -6,6 +6,7 @@ refer to MUST (arXiv 2206.02967).
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn as nn
@@ -57,16 +58,24 @@ def log_mean_probability(logits: torch.Tensor) -> torch.Tensor:
     return log_sums.logsumexp(dim=0) - math.log(count)
 
 
-def fairness_loss(log_mean_prob: torch.Tensor) -> torch.Tensor:
-    """Pull the mean prediction towards uniform (Sec. 3.1, ``L_fair``).
+def fairness_loss(
+    log_mean_prob: torch.Tensor, prior: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Pull the mean prediction towards a prior (Sec. 3.1, ``L_fair``).
 
     Args:
         log_mean_prob: ``log p_bar``, shape (K,).
+        prior: Share of each class, of sum 1, shape (K,); uniform, as
+            published, by default.
 
     Returns:
-        Scalar ``-mean_k log p_bar_k``, at least ``log K``.
+        Scalar ``-mean_k log p_bar_k``, at least ``log K``; with a prior
+        ``pi``, the cross-entropy ``-sum_k pi_k log p_bar_k``, at least the
+        prior's entropy.
     """
-    return -log_mean_prob.mean()
+    if prior is None:
+        return -log_mean_prob.mean()
+    return -(prior * log_mean_prob).sum()
 
 
 def alignment_loss(
@@ -102,9 +111,12 @@ class FairnessLoss(nn.Module):
         moving_average: Whether to use the running average; ``None`` uses it
             from 512 classes on, as published.
         loss_weight: Weight ``w_fair`` of the loss.
+        prior: Share of each class, positive and of sum 1; uniform by
+            default.
 
     Raises:
-        ValueError: If ``momentum`` is outside (0, 1).
+        ValueError: If ``momentum`` is outside (0, 1), or the prior is no
+            distribution over the classes.
     """
 
     MANY_CLASSES = 512
@@ -115,8 +127,22 @@ class FairnessLoss(nn.Module):
         momentum: float = 0.5,
         moving_average: bool | None = None,
         loss_weight: float = 1.0,
+        prior: Sequence[float] | None = None,
     ) -> None:
         super().__init__()
+        if prior is not None:
+            prior = torch.tensor(prior, dtype=torch.float32)
+            if (
+                prior.shape != (num_classes,)
+                or prior.min() <= 0
+                or abs(prior.sum() - 1) > 1e-4
+            ):
+                raise ValueError(
+                    f'head.fairness.prior must be {num_classes} positive '
+                    f'shares of sum 1, got {prior.tolist()}'
+                )
+        # part of the config, not of the checkpoint
+        self.register_buffer('prior', prior, persistent=False)
         if not 0 < momentum < 1:
             raise ValueError(
                 f'head.fairness.momentum must lie in (0, 1), got {momentum}'
@@ -148,7 +174,7 @@ class FairnessLoss(nn.Module):
         """
         log_mean = log_mean_probability(logits)
         if not self.moving_average:
-            return self.loss_weight * fairness_loss(log_mean)
+            return self.loss_weight * fairness_loss(log_mean, self.prior)
         log_past = self.log_average + math.log(self.momentum)
         log_now = log_mean + math.log(1 - self.momentum)
         log_mean = torch.where(
@@ -157,7 +183,8 @@ class FairnessLoss(nn.Module):
             torch.logaddexp(log_past, log_now),
         )
         self.log_average.copy_(log_mean.detach())
-        return self.loss_weight * fairness_loss(log_mean) / (1 - self.momentum)
+        loss = fairness_loss(log_mean, self.prior)
+        return self.loss_weight * loss / (1 - self.momentum)
 
 
 @MODELS.register_module()

@@ -277,6 +277,7 @@ def publish(
 
 
 def _test_pipeline(config: dict) -> list | None:
+    """The test pipeline, images loaded as MMPretrain does."""
     loader = config.get('test_dataloader') or config.get('val_dataloader')
     pipeline = loader and loader['dataset'].get('pipeline')
     return pipeline and [

@@ -21,6 +21,7 @@ PAGES = sorted((ROOT / 'docs').glob('*.md')) + sorted(
 )
 #: Where the commands of a page are run.
 TESTED_IN = {
+    'docs/adapt.md': ['adapt/test_command.py'],
     'docs/backbones.md': ['test_supervised_recipes.py'],
     'docs/evaluation.md': ['evaluation/test_command.py'],
     'docs/reliability-faults.md': ['test_soak.py'],
@@ -37,8 +38,13 @@ SET_UP = (
     'bash tools/run_tests.sh',  # this very run
     'pip install ',  # test_packaging.py
 )
-#: What a user has and a test has not: thirty epochs, a download.
+#: What a user has and a test has not: thirty epochs, downloads, a script
+#: that installing the package puts there.
 STAND_IN = {
+    'must-adapt photos': 'python -m must_mm.adapt.command photos --epochs 1 '
+    '--model {start}.json --pretrained {start}.pt'.format(
+        start='work_dirs/quickstart/start/tiny_clip'
+    ),
     'epoch_30.pth': 'epoch_2.pth',
     '--model ViT-B-16 --pretrained openai': '--model {start}.json '
     '--pretrained {start}.pt'.format(
@@ -72,6 +78,10 @@ def clone(tmp_path_factory, short_quickstart):
     (folder / 'classes.txt').write_text('zero\none\n')
     (folder / 'templates.txt').write_text('a photo of the number {}.\n')
     shutil.copytree(short_quickstart, folder / 'work_dirs' / 'quickstart')
+    some = sorted((short_quickstart / 'digits' / 'train').rglob('*.png'))[:9]
+    (folder / 'photos').mkdir()
+    for image in some:
+        shutil.copy(image, folder / 'photos')
     return folder
 
 

@@ -266,3 +266,34 @@ def test_two_ranks_equal_one_on_the_whole_batch(tmp_path):
                 for one, other in zip(ours, whole, strict=True):
                     bound = 1e-5 * other.abs().max().item()
                     torch.testing.assert_close(one, other, rtol=0, atol=bound)
+
+
+def test_fairness_with_a_prior():
+    """The cross-entropy of the prior; least where the mean equals it."""
+    prior = [0.7, 0.2, 0.1]
+    loss = FairnessLoss(3, prior=prior, loss_weight=2.0)
+    logits = torch.tensor(prior).log().expand(4, 3).clone().requires_grad_()
+    value = loss(logits)
+    entropy = -sum(share * math.log(share) for share in prior)
+    # float32 logarithms of three numbers
+    assert value.item() == pytest.approx(2 * entropy, rel=1e-6)
+    value.backward()
+    assert logits.grad.abs().max() < 1e-6
+    assert loss(torch.randn(4, 3)) > value
+
+
+def test_uniform_prior_is_the_published_loss():
+    logits = torch.randn(8, 4)
+    given = FairnessLoss(4, prior=[0.25] * 4)(logits)
+    # a product with 0.25 instead of a mean
+    assert given.item() == pytest.approx(FairnessLoss(4)(logits).item())
+
+
+def test_the_prior_is_no_weight_of_a_checkpoint():
+    assert not FairnessLoss(3, prior=[0.5, 0.25, 0.25]).state_dict()
+
+
+@pytest.mark.parametrize('prior', [[0.5, 0.5], [1.0, 0.0, 0.0], [1, 1, 1]])
+def test_bad_prior(prior):
+    with pytest.raises(ValueError, match='head.fairness.prior'):
+        FairnessLoss(3, prior=prior)

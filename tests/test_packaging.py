@@ -42,6 +42,9 @@ def test_wheel_carries_configs_and_tools(wheel):
         if path.is_file() and not {'.mim', '__pycache__'} & set(path.parts):
             assert path.relative_to(ROOT).as_posix() in inside
     assert not any(name.startswith('tests/') for name in inside)
+    (scripts,) = (n for n in inside if n.endswith('entry_points.txt'))
+    text = zipfile.ZipFile(wheel).read(scripts).decode()
+    assert 'must-adapt = must_mm.adapt.command:main' in text
 
 
 def test_installed_wheel_finds_its_files(wheel, tmp_path):

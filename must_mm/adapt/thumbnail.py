@@ -4,8 +4,9 @@ import base64
 import io
 from pathlib import Path
 
-import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
+
+from ..loading import UnreadableImage, read_image
 
 SIDE = 240  # pixels: 160 on the page, sharp on a finer screen too
 
@@ -25,29 +26,11 @@ def thumbnail(path: Path, side: int = SIDE) -> str | None:
         be read: a report is not lost for one picture.
     """
     try:
-        with Image.open(path) as image:
-            # a large JPEG is decoded at a fraction of its size
-            image.draft(None, (side, side))
-            small = as_rgb(ImageOps.exif_transpose(image))
-    except Exception:  # decoders raise nearly anything on a damaged file
+        small = Image.fromarray(read_image(path)[..., ::-1])
+    except UnreadableImage:
         return None
     small.thumbnail((side, side))
     buffer = io.BytesIO()
     small.save(buffer, 'JPEG', quality=80)
     encoded = base64.b64encode(buffer.getvalue()).decode('ascii')
     return f'data:image/jpeg;base64,{encoded}'
-
-
-def as_rgb(image: Image.Image) -> Image.Image:
-    """Convert an image of any mode to RGB.
-
-    Sixteen bits become the upper eight, as OpenCV reads them; what is
-    transparent becomes white.
-    """
-    if image.mode.startswith('I'):
-        upper = np.asarray(image).astype(np.int64) >> 8
-        image = Image.fromarray(upper.clip(0, 255).astype(np.uint8))
-    if image.has_transparency_data:
-        paper = Image.new('RGBA', image.size, 'white')
-        image = Image.alpha_composite(paper, image.convert('RGBA'))
-    return image.convert('RGB')

@@ -7,10 +7,10 @@ import json
 import subprocess
 import sys
 import time
-from importlib.metadata import version
 from pathlib import Path
 
 from ..configs import config_path, tool_path
+from ..versions import installed_versions
 from .report import draw_picture, read_log, table
 from .target import write_digits
 from .tiny_clip import NAME, train_tiny_clip
@@ -19,10 +19,6 @@ RUNS = {
     'must': 'must/quickstart_digits.py',
     'self_training': 'must/quickstart_digits_self-training.py',
 }
-PACKAGES = (
-    'torch', 'torchvision', 'mmpretrain', 'onedl-mmpretrain', 'mmengine',
-    'onedl-mmengine', 'mmcv-lite', 'mmcv', 'open_clip_torch', 'numpy',
-)  # fmt: skip
 
 
 def options(root: Path) -> dict[str, object]:
@@ -57,17 +53,6 @@ def train(config: str, work_dir: Path, keys: dict[str, object]) -> None:
     code = subprocess.run(command)
     if code.returncode:
         raise SystemExit(f'quickstart: {" ".join(command)} failed')
-
-
-def installed_versions() -> dict[str, str]:
-    """Versions of Python and of the packages that matter, where present."""
-    found = {'python': sys.version.split()[0]}
-    for name in PACKAGES:
-        try:
-            found[name] = version(name)
-        except ModuleNotFoundError:
-            continue
-    return found
 
 
 def quickstart(

@@ -1,0 +1,487 @@
+"""The config of a run: complete, readable, to be edited and run again."""
+
+from dataclasses import dataclass
+from keyword import iskeyword
+from pathlib import Path
+
+import open_clip
+import torch
+from mmengine.config import Config
+from mmpretrain.registry import MODELS
+
+from ..clip_source import find_model, has_quick_gelu, preprocessing
+from ..converted import classifier_config
+from ..towers import is_plain_vit
+from .settings import Settings, Tower
+
+LOAD = dict(type='LoadImage')
+# Written once as a variable, used by these names.
+_VARIABLES = ('classes', 'train_pipeline', 'test_pipeline')
+_COMMENTS = {
+    'classes': 'The names, in the order of the labels.',
+    'model': 'Student, teacher, and the parts of MUST.',
+    'train_pipeline': 'Two views of each image, and a mask for the second.',
+    'test_pipeline': 'The view that is classified.',
+    'train_dataloader': 'The images, without labels.',
+    'val_dataloader': 'Nothing is chosen by labels.',
+    'test_dataloader': 'For tools/test.py and the exported model.',
+    'optim_wrapper': 'Rate of the last layer; less for each layer below.',
+    'train_cfg': 'Epochs; keep param_scheduler.T_max equal.',
+    'custom_hooks': "The teacher's decay and its ramp in steps; guards.",
+    'default_hooks': 'Steps between log lines, epochs between checkpoints.',
+    'default_scope': 'The rest rarely changes.',
+}
+
+
+@dataclass(frozen=True)
+class Data:
+    """The images of a run.
+
+    Attributes:
+        folder: Where they lie.
+        listed: Text file with their paths below it.
+        count: How many they are.
+        classes: Class names.
+        labelled: Folder of labelled images, and the text file that lists
+            them with their classes.
+    """
+
+    folder: Path
+    listed: Path
+    count: int
+    classes: list[str]
+    labelled: tuple[Path, Path] | None = None
+
+
+def _clip_classifier(name: str, pretrained: str, classes: int) -> dict:
+    """Config of the zero-shot classifier that the start will be."""
+    architecture = open_clip.get_model_config(name)
+    architecture['quick_gelu'] = has_quick_gelu(name, pretrained)
+    return classifier_config(
+        architecture, classes, preprocessing(name, pretrained)
+    )
+
+
+def find_tower(name: str) -> Tower:
+    """Describe the vision tower of an open_clip architecture."""
+    architecture = open_clip.get_model_config(name)
+    vision, embed = architecture['vision_cfg'], architecture['embed_dim']
+    size = vision['image_size']
+    if is_plain_vit(vision):
+        width, patch = vision['width'], vision['patch_size']
+        return Tower(size, patch, width, vision['layers'], width)
+    backbone = MODELS.build(dict(type='OpenCLIPBackbone', model=name))
+    backbone.eval()  # returns nothing
+    with torch.no_grad():
+        feature_map = backbone(torch.zeros(1, 3, size, size))[-1]
+    stride = size // feature_map.shape[-1]
+    _, depths = backbone.get_layer_depth('')
+    return Tower(size, stride, backbone.embed_dims, depths - 2, embed)
+
+
+def clip_config(
+    data: Data,
+    start: dict,
+    tower: Tower,
+    settings: Settings,
+    threshold: float = 0.7,
+    fairness: dict | None = None,
+    network: str = 'student',
+    seed: int = 0,
+) -> dict:
+    """Config that adapts a CLIP model.
+
+    Args:
+        data: The images.
+        start: ``model``, ``pretrained`` and ``templates`` of
+            :class:`OpenCLIPStart`.
+        tower: Its vision tower.
+        settings: How to train.
+        threshold: Confidence from which a pseudo-label is trusted.
+        fairness: Options of :class:`FairnessLoss`.
+        network: ``'student'`` or ``'teacher'``: which one predicts.
+        seed: Seed of the run.
+    """
+    classifier = _clip_classifier(
+        find_model(start['model']), start['pretrained'], len(data.classes)
+    )
+    parts, normalise = classifier['model'], ('mean', 'std', 'to_rgb')
+    resize = classifier['test_dataloader']['dataset']['pipeline'][1:-1]
+    model = dict(
+        type='MUST',
+        backbone=parts['backbone'],
+        neck=parts['neck'],
+        head=dict(
+            type='PseudoLabelHead',
+            num_classes=len(data.classes),
+            in_channels=parts['head']['in_channels'],
+            threshold=threshold,
+            fairness=dict(type='FairnessLoss', **(fairness or {})),
+        ),
+        decoder=dict(
+            type='SimMIMLinearDecoder',
+            in_channels=tower.channels,
+            encoder_stride=tower.stride,
+        ),
+        mim_head=dict(
+            type='SimMIMHead',
+            patch_size=tower.stride,
+            loss=dict(
+                type='PixelReconstructionLoss', criterion='L1', channel=3
+            ),
+        ),
+        align_loss=dict(type='GlobalLocalAlignmentLoss', loss_weight=0.2),
+        predict_with=network,
+        data_preprocessor=dict(
+            type='TwoViewDataPreprocessor',
+            **{key: parts['data_preprocessor'][key] for key in normalise},
+        ),
+        start=dict(type='OpenCLIPStart', classes=data.classes, **start),
+    )
+    cfg = dict(
+        classes=data.classes,
+        model=model,
+        train_pipeline=_train_pipeline(resize, tower, settings),
+        test_pipeline=[LOAD, *resize, dict(type='PackInputs')],
+        optim_wrapper=_optim_wrapper(settings),
+        param_scheduler=dict(
+            type='CosineAnnealingLR',
+            T_max=settings.epochs,
+            eta_min_ratio=0.05,
+            convert_to_iter_based=True,
+        ),
+        train_cfg=dict(by_epoch=True, max_epochs=settings.epochs),
+        custom_hooks=[
+            dict(
+                type='EMATeacherHook',
+                decay_start=settings.decay_start,
+                decay_end=settings.decay_end,
+                warmup_steps=settings.ramp,
+            ),
+            dict(type='FairnessRestartHook'),
+            dict(type='HealthHook'),
+        ],
+    )
+    batch, workers = settings.batch_size, settings.workers
+    _use_data(cfg, data, batch, workers)
+    _use_runtime(cfg, settings.log_interval, settings.checkpoint_interval)
+    cfg['randomness'] = dict(seed=seed)
+    return cfg
+
+
+def _train_pipeline(
+    resize: list, tower: Tower, settings: Settings
+) -> list[dict]:
+    """The published views, but not mirrored.
+
+    A flip turns digits, letters and signs into others; photographs lose
+    little without it.
+    """
+    size = tower.size
+    weak = [
+        dict(type='RandomCrop', crop_size=size)
+        if step['type'] == 'CenterCrop'
+        else step
+        for step in resize
+    ]
+    strong = [
+        dict(
+            type='RandomResizedCrop',
+            scale=size,
+            crop_ratio_range=(settings.crop_min, 1.0),
+            backend='pillow',
+            interpolation=resize[0]['interpolation'],
+        ),
+        dict(
+            type='RandAugment',
+            policies='timm_increasing',
+            num_policies=2,
+            total_level=10,
+            magnitude_level=9,
+            magnitude_std=0.5,
+            hparams=dict(pad_val=[104, 117, 123], interpolation='bicubic'),
+        ),
+    ]
+    return [
+        LOAD,
+        dict(type='SeedSample'),
+        dict(type='MultiView', num_views=[1, 1], transforms=[weak, strong]),
+        dict(
+            type='MUSTMaskGenerator',
+            input_size=size,
+            mask_patch_size=settings.mask_block,
+            model_patch_size=tower.stride,
+            mask_ratio=0.1,
+        ),
+        dict(type='PackInputs'),
+    ]
+
+
+def _optim_wrapper(settings: Settings) -> dict:
+    wrapper = dict(
+        type='OptimWrapper',
+        constructor='LearningRateDecayOptimWrapperConstructor',
+        optimizer=dict(
+            type='AdamW',
+            lr=settings.lr,
+            betas=(0.9, 0.999),
+            weight_decay=0.05,
+        ),
+        paramwise_cfg=dict(
+            layer_decay_rate=settings.layer_decay,
+            norm_decay_mult=0.0,
+            bias_decay_mult=0.0,
+            flat_decay_mult=0.0,
+            custom_keys={'backbone.cls_token': dict(decay_mult=0.0)},
+        ),
+    )
+    if settings.amp:
+        wrapper.update(type='AmpOptimWrapper', loss_scale='dynamic')
+    return wrapper
+
+
+def _use_data(cfg: dict, data: Data, batch: int, workers: int) -> None:
+    """Point a config with pipelines and classes at the images."""
+    names = dict(metainfo=dict(classes=cfg['classes']))
+    unlabelled = dict(
+        type='CustomDataset',
+        data_root=str(data.folder),
+        ann_file=str(data.listed),
+        with_label=False,
+        **names,
+    )
+    tested = unlabelled
+    if data.labelled:
+        folder, listed = data.labelled
+        tested = dict(
+            type='CustomDataset',
+            data_root=str(folder),
+            ann_file=str(listed),
+            **names,
+        )
+    cfg['train_dataloader'] = dict(
+        batch_size=batch,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        drop_last=True,
+        sampler=dict(type='EpochSampler', shuffle=True),
+        collate_fn=dict(type='default_collate'),
+        dataset=dict(**unlabelled, pipeline=cfg['train_pipeline']),
+    )
+    for key in ('val_dataloader', 'val_cfg', 'val_evaluator'):
+        cfg[key] = None
+    cfg['test_dataloader'] = dict(
+        batch_size=batch,
+        num_workers=workers,
+        sampler=dict(type='DefaultSampler', shuffle=False),
+        collate_fn=dict(type='default_collate'),
+        dataset=dict(**tested, pipeline=cfg['test_pipeline']),
+    )
+    cfg['test_cfg'] = dict(type='TeacherStudentTestLoop')
+    cfg['test_evaluator'] = (
+        dict(type='Accuracy', topk=1) if data.labelled else []
+    )
+
+
+def _use_runtime(
+    cfg: dict, log_interval: int, checkpoint_interval: int
+) -> None:
+    cfg.update(
+        default_hooks=dict(
+            timer=dict(type='IterTimerHook'),
+            logger=dict(type='LoggerHook', interval=log_interval),
+            param_scheduler=dict(type='ParamSchedulerHook'),
+            checkpoint=dict(
+                type='CheckpointHook',
+                interval=checkpoint_interval,
+                max_keep_ckpts=1,
+            ),
+            sampler_seed=dict(type='DistSamplerSeedHook'),
+        ),
+        default_scope='mmpretrain',
+        custom_imports=dict(imports=['must_mm'], allow_failed_imports=False),
+        env_cfg=dict(
+            cudnn_benchmark=False,
+            mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
+            dist_cfg=dict(backend='nccl'),
+        ),
+        visualizer=dict(
+            type='UniversalVisualizer',
+            vis_backends=[dict(type='LocalVisBackend')],
+        ),
+        log_level='INFO',
+    )
+
+
+def _pipeline(cfg: Config, loader: str) -> list:
+    """The pipeline of a config's data, with our way to load an image.
+
+    Raises:
+        ValueError: If it has none.
+    """
+    dataset = (cfg.get(loader) or {}).get('dataset') or {}
+    if 'datasets' in dataset:
+        dataset = dataset['datasets'][0]
+    steps = dataset.get('pipeline')
+    if not steps or steps[0]['type'] != 'LoadImageFromFile':
+        raise ValueError(
+            f'--model {cfg.filename}: {loader}.dataset.pipeline does not '
+            'begin with LoadImageFromFile'
+        )
+    return [LOAD, *(step.to_dict() for step in steps[1:])]
+
+
+def own_config(
+    path: Path,
+    data: Data,
+    workers: int,
+    threshold: float | None = None,
+    fairness: dict | None = None,
+    network: str = 'student',
+    seed: int = 0,
+    epochs: int | None = None,
+) -> dict:
+    """A MUST config as it is, with other images and classes.
+
+    Args:
+        path: The config.
+        data: The images.
+        workers: Loader processes.
+        threshold: Its own by default.
+        fairness: Options of :class:`FairnessLoss` to change.
+        network: ``'student'`` or ``'teacher'``: which one predicts.
+        seed: Seed of the run.
+        epochs: Its own by default.
+
+    Raises:
+        ValueError: If it is no config of MUST with a start.
+    """
+    given = Config.fromfile(path)
+    model = given.get('model', {})
+    if model.get('type') != 'MUST' or not model.get('start'):
+        raise ValueError(
+            f'--model {path}: this is no config of MUST with model.start'
+        )
+    batch = min(given.train_dataloader.batch_size, data.count)
+    cfg = dict(
+        classes=data.classes,
+        train_pipeline=_pipeline(given, 'train_dataloader'),
+        test_pipeline=_pipeline(given, 'test_dataloader'),
+    )
+    kept = (
+        'model optim_wrapper param_scheduler train_cfg custom_hooks '
+        'published_batch'
+    ).split()
+    own = given.to_dict()
+    cfg.update({key: own[key] for key in kept if key in own})
+    model = cfg['model']
+    model['head']['num_classes'] = len(data.classes)
+    model['predict_with'] = network
+    if threshold is not None:
+        model['head']['threshold'] = threshold
+    if fairness:
+        loss = model['head'].get('fairness') or dict(type='FairnessLoss')
+        model['head']['fairness'] = dict(loss, **fairness)
+    if 'classes' in model['start']:
+        model['start']['classes'] = data.classes
+    cfg['train_cfg'].pop('val_interval', None)
+    cfg['custom_hooks'] = [
+        hook
+        for hook in cfg['custom_hooks']
+        if hook['type'] not in ('ValidateStartHook', 'ClassCheckHook')
+    ]
+    if epochs is not None:
+        cfg['train_cfg']['max_epochs'] = epochs
+        cfg['param_scheduler']['T_max'] = epochs
+    passes = cfg['train_cfg']['max_epochs']
+    _use_data(cfg, data, batch, workers)
+    steps = passes * (data.count // batch)
+    _use_runtime(cfg, max(1, steps // 200), max(1, passes // 20))
+    cfg['randomness'] = dict(seed=seed)
+    return cfg
+
+
+class _Name(str):
+    """A variable, written without quotes."""
+
+    __repr__ = str.__str__
+
+
+def config_text(cfg: dict, header: str) -> str:
+    """Write a config as a Python file.
+
+    Args:
+        cfg: The config, with the keys of ``_VARIABLES``.
+        header: Text of the comment it begins with.
+    """
+    parts = [f'# {line}'.rstrip() for line in header.split('\n')]
+    order = [*_COMMENTS, *cfg]
+    for key in sorted(cfg, key=order.index):
+        value = cfg[key]
+        if key not in _VARIABLES:
+            value = _name_variables(value, cfg)
+        if key in _COMMENTS:
+            parts += ['', f'# {_COMMENTS[key]}']
+        parts.append(f'{key} = {_source(value, len(key) + 3)}')
+    return '\n'.join(parts) + '\n'
+
+
+def _source(value, used: int, indent: int = 0) -> str:
+    """Python source of settings, one item a line where 79 columns end.
+
+    Args:
+        value: Dicts, lists, tuples, and what ``repr`` writes.
+        used: Columns of the line before the value.
+        indent: Columns before the line.
+    """
+    opening, closing = '', ''
+    if isinstance(value, dict):
+        named = all(
+            str(key).isidentifier() and not iskeyword(str(key))
+            for key in value
+        )
+        opening, closing = ('dict(', ')') if named else ('{', '}')
+        items = [
+            (f'{key}=' if named else f'{key!r}: ', item)
+            for key, item in value.items()
+        ]
+    elif isinstance(value, (list, tuple)):
+        opening, closing = '[]' if isinstance(value, list) else '()'
+        items = [('', item) for item in value]
+    if not opening:
+        return repr(value)
+    flat = ', '.join(name + _source(v, -(10**6)) for name, v in items)
+    comma = ',' * (isinstance(value, tuple) and len(value) == 1)
+    flat = opening + flat + comma + closing
+    if used + len(flat) <= 78 or not items:
+        return flat
+    inner = indent + 4
+    lines = [
+        f'{" " * inner}{name}{_source(v, inner + len(name), inner)},'
+        for name, v in items
+    ]
+    return '\n'.join([opening, *lines, ' ' * indent + closing])
+
+
+def _name_variables(value, cfg: dict):
+    """Replace what equals a variable by its name."""
+    for name in _VARIABLES:
+        if isinstance(value, list) and value == cfg[name]:
+            return _Name(name)
+    if isinstance(value, dict):
+        return {k: _name_variables(v, cfg) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(_name_variables(v, cfg) for v in value)
+    return value
+
+
+def load_config(path: Path) -> Config:
+    """Read a config that was written here, edited or not.
+
+    Raises:
+        ValueError: If it cannot be read.
+    """
+    try:
+        return Config.fromfile(path)
+    except Exception as error:  # a config is code
+        raise ValueError(f'{path} cannot be read: {error}') from error

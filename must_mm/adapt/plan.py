@@ -1,0 +1,186 @@
+"""What will be run: images, config, cost; nothing is written or fetched."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..clip_source import find_model
+from .config import Data, clip_config, find_tower, own_config
+from .cost import Cost, measure, this_machine
+from .images import SUFFIXES, find_images, split_readable
+from .options import Task
+from .progress import Progress, duration
+from .settings import Machine, choose, workers
+
+
+@dataclass(frozen=True)
+class Images:
+    """The images of a task.
+
+    Attributes:
+        names: Paths of those that can be read, below the folder.
+        labelled: Those of ``--eval``, with the index of their class.
+        skipped: The others, with the reason.
+    """
+
+    names: list[str]
+    labelled: list[tuple[str, int]]
+    skipped: dict[str, str]
+
+
+def look_at_images(task: Task, leave_out: Path, cores: int) -> Images:
+    """Decode all images once.
+
+    Args:
+        task: What is asked for.
+        leave_out: A folder that is not looked into.
+        cores: How many images to decode at a time.
+
+    Raises:
+        ValueError: If fewer than two can be used.
+    """
+    found = find_images(task.folder, leave_out)
+    if not found:
+        raise ValueError(
+            f'IMAGES: there are no images below {task.folder}, no file ends '
+            f'in {", ".join(sorted(SUFFIXES))}'
+        )
+    names, skipped = split_readable(
+        task.folder, found, cores, Progress('looking at images', len(found))
+    )
+    if len(names) < 2:
+        reasons = [f'{name}: {why}' for name, why in skipped.items()]
+        shown = '\n  '.join(reasons[:10] + ['...'] * (len(reasons) > 10))
+        raise ValueError(
+            f'IMAGES: {len(names)} of {len(found)} images below '
+            f'{task.folder} can be read, two are needed'
+            + (f'; skipped:\n  {shown}' if shown else '')
+        )
+    if not task.labelled:
+        return Images(names, [], skipped)
+    folder = task.eval_folder
+    label = dict(task.labelled)
+    good, bad = split_readable(
+        folder, list(label), cores, Progress('looking at --eval', len(label))
+    )
+    if not good:
+        name, why = next(iter(bad.items()))
+        raise ValueError(
+            f'--eval {folder}: none of the {len(bad)} images can be read; '
+            f'{name}: {why}'
+        )
+    skipped.update({str(folder / name): why for name, why in bad.items()})
+    return Images(names, [(name, label[name]) for name in good], skipped)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What will be run.
+
+    Attributes:
+        cfg: The config, a dict or an MMEngine ``Config``.
+        cost: What one step costs here.
+        machine: The machine.
+    """
+
+    cfg: dict
+    cost: Cost
+    machine: Machine
+
+    def describe(self, task: Task, images: Images) -> dict[str, str]:
+        """Put it in words, by name."""
+        options, cfg = task.options, self.cfg
+        count, epochs = len(images.names), cfg['train_cfg']['max_epochs']
+        loader = cfg['train_dataloader']
+        batch, processes = loader['batch_size'], loader['num_workers']
+        seconds = self.cost.seconds(count, epochs, processes)
+        memory = self.cost.memory(batch) / 2**30
+        optimizer = cfg['optim_wrapper']['optimizer']
+        fairness = cfg['model']['head'].get('fairness') or {}
+        return {
+            'images': f'{count} in {task.folder}, '
+            f'{len(images.skipped)} skipped',
+            'classes': f'{len(task.classes)}: {shown(task.classes)}',
+            'templates': 'those of the start'
+            if task.config
+            else shown(task.templates, 3),
+            'start': str(task.config)
+            if task.config
+            else f'{options.model}, {options.pretrained}',
+            'labelled images': f'{len(images.labelled)} in {options.eval}'
+            if images.labelled
+            else 'none',
+            'training': f'{epochs} epochs of {count // batch} steps of '
+            f'{batch} images',
+            'learning rate': f'{optimizer["lr"]:.3g}',
+            'fairness weight': f'{fairness.get("loss_weight", 1.0):g}'
+            if fairness
+            else '0',
+            'class prior': 'as given' if task.prior else 'uniform',
+            'exported network': options.network,
+            'seed': str(options.seed),
+            'device': f'{self.machine.device}, {self.machine.cores} cores, '
+            f'{processes} loader processes',
+            'expected time': f'{duration(seconds)}, measured on '
+            'two steps with random weights',
+            'expected memory': f'{memory:.1f} GiB beside the libraries',
+        }
+
+
+def shown(values: list[str], most: int = 10) -> str:
+    """The first of a list of names."""
+    rest = len(values) - most
+    return ', '.join(values[:most]) + (f' and {rest} more' * (rest > 0))
+
+
+def make_plan(task: Task, images: Images, out: Path) -> Plan:
+    """Choose settings and measure what they cost.
+
+    Args:
+        task: What is asked for.
+        images: The images.
+        out: Folder for all that is written.
+
+    Raises:
+        ValueError: If the network cannot be trained here.
+    """
+    labelled = None
+    if images.labelled:
+        labelled = task.eval_folder, out / 'labelled.txt'
+    data = Data(
+        task.folder,
+        out / 'images.txt',
+        len(images.names),
+        task.classes,
+        labelled,
+    )
+    machine, options = this_machine(), task.options
+    paths = [str(task.folder / name) for name in images.names[:4]]
+    common = dict(
+        fairness=task.fairness, network=options.network, seed=options.seed
+    )
+    if task.config:
+        cfg = own_config(
+            task.config,
+            data,
+            workers(machine),
+            epochs=options.epochs,
+            **common,
+        )
+        cost = measure(cfg['model'], cfg['train_pipeline'], paths)
+        return Plan(cfg, cost, machine)
+    tower = find_tower(find_model(options.model))
+    start = dict(
+        model=options.model,
+        pretrained=options.pretrained,
+        templates=task.templates,
+    )
+
+    def config(fixed: int, per_image: int) -> dict:
+        settings = choose(
+            len(images.names), tower, machine, fixed, per_image, options.epochs
+        )
+        return clip_config(data, start, tower, settings, **common)
+
+    draft = config(0, 0)
+    cost = measure(draft['model'], draft['train_pipeline'], paths)
+    return Plan(config(cost.fixed, cost.per_image), cost, machine)

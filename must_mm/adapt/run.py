@@ -1,0 +1,333 @@
+"""From a folder of images to an adapted classifier, stage by stage."""
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TextIO
+
+import torch
+import torch.nn as nn
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from mmengine.runner import find_latest_checkpoint
+from mmpretrain.registry import MODELS, TASK_UTILS
+
+from ..launch import build_runner
+from ..must import TEACHER
+from ..publish import export_onnx, load_published, publish
+from ..versions import installed_versions
+from .config import config_text, load_config
+from .cost import this_machine
+from .options import Options, Task, check, check_out, load, save
+from .plan import Images, look_at_images, make_plan
+from .predict import (
+    evaluation,
+    predictions,
+    probabilities,
+    skew,
+    write_csv,
+)
+from .progress import ProgressHook, into_file
+from .report import write_report
+from .result import Evaluation, Prediction, Result
+from .settings import threshold
+
+_NO_CURVES = {'step', 'iter', 'epoch', 'time', 'data_time', 'memory'}
+
+
+def adapt(images: str | Path, classes, **options) -> Result:
+    """Adapt a classifier to a folder of images, without labels.
+
+    Args:
+        images: Folder of images, at any depth.
+        classes: Class names; see :func:`class_names`.
+        options: The other attributes of :class:`Options`.
+
+    Returns:
+        What is also written to ``out``.
+
+    Raises:
+        FileNotFoundError: If a folder or a file is missing.
+        OSError: If ``out`` cannot be written to.
+        ValueError: If an option or the images are of no use.
+    """
+    options = Options(str(images), classes, **options)
+    out = Path(options.out).expanduser().resolve()
+    task = check(options)
+    check_out(out)
+    return _run(task, out)
+
+
+def resume(out: str | Path) -> Result:
+    """Go on with the run in a folder, with the options it was started with.
+
+    Raises:
+        ValueError: If the folder holds no run, or its images have changed.
+    """
+    out = Path(out).expanduser().resolve()
+    return _run(check(load(out)), out)
+
+
+def dry_run(images: str | Path, classes, **options) -> dict[str, str]:
+    """Say what :func:`adapt` would do; nothing is written or fetched.
+
+    Returns:
+        Counts, settings, expected time and memory, by name.
+    """
+    options = Options(str(images), classes, **options)
+    out = Path(options.out).expanduser().resolve()
+    init_default_scope('mmpretrain')
+    task = check(options)
+    check_out(out, dry_run=True)
+    found = look_at_images(task, out, this_machine().cores)
+    rows = make_plan(task, found, out).describe(task, found)
+    for name, why in found.skipped.items():
+        rows[f'skipped {name}'] = why
+    return rows
+
+
+def _run(task: Task, out: Path) -> Result:
+    seconds: dict[str, float] = {}
+
+    @contextmanager
+    def stage(name: str) -> Iterator[None]:
+        begin = time.monotonic()
+        yield
+        seconds[name] = round(time.monotonic() - begin, 1)
+
+    init_default_scope('mmpretrain')
+    run, path = out / 'run', out / 'config.py'
+    with stage('images'):
+        images = look_at_images(task, out, this_machine().cores)
+        plan = make_plan(task, images, out)
+    # with options and no config, the run was stopped before it trained
+    resumed = path.is_file()
+    cfg = load_config(path) if resumed else Config(plan.cfg)
+    words = replace(plan, cfg=cfg).describe(task, images)
+    show(words)
+    start = TASK_UTILS.build(cfg.model.start)
+    if hasattr(start, 'prepare'):
+        # on the screen: open_clip shows what it fetches; and before anything
+        # is written, so that the command can be repeated if it fails
+        print('building the zero-shot classifier', flush=True)
+        start.prepare()
+    write_lists(task, images, out)
+    save(task, out)
+    with into_file(run / 'log.txt') as screen:
+
+        def classify(model: nn.Module, who: str) -> list[torch.Tensor]:
+            listed = out / 'images.txt', out / 'labelled.txt'
+            title = f'{who}: image'
+            scores = [
+                probabilities(
+                    model, cfg, task.folder, listed[0], title, screen
+                )
+            ]
+            if images.labelled:
+                title = f'{who}: labelled image'
+                scores.append(
+                    probabilities(
+                        model,
+                        cfg,
+                        task.eval_folder,
+                        listed[1],
+                        title,
+                        screen,
+                        labelled=True,
+                    )
+                )
+            return scores
+
+        with stage('zero-shot'):
+            model = MODELS.build(cfg.model)
+            model.init_weights()
+            before = classify(model, 'zero-shot')
+            del model
+        if not resumed:
+            if not task.config:
+                confidences = before[0].max(dim=1).values.tolist()
+                cfg.model.head.threshold = threshold(confidences)
+            text = config_text(cfg.to_dict(), header(out))
+            path.write_text(text, encoding='utf-8')
+        with stage('training'):
+            checkpoint = train(path, run, screen)
+        with stage('results'):
+            weights, described = publish(
+                checkpoint, out / 'model.pth', task.options.network == TEACHER
+            )
+            model = load_published(weights, described)
+            after = classify(model, 'adapted')
+            if task.options.onnx:
+                export_onnx(model.cpu(), weights.with_suffix('.onnx'))
+
+    measured = None
+    if images.labelled:
+        labels = [label for _, label in images.labelled]
+        measured = evaluation(labels, before[1], after[1])
+    found = predictions(task.folder, images.names, before[0], after[0])
+    curves = read_curves(run)
+    words['threshold'] = f'{cfg.model.head.threshold:g}'
+    result = Result(
+        folder=task.folder,
+        classes=task.classes,
+        predictions=found,
+        skipped=images.skipped,
+        evaluation=measured,
+        curves=curves,
+        settings=words,
+        versions=installed_versions(),
+        seconds=seconds,
+        warnings=warnings_of(task, images, found, measured, curves),
+    )
+    write_csv(found, task.classes, out / 'predictions.csv')
+    write_report(result, out / 'report.html')
+    return result
+
+
+def show(words: dict[str, str]) -> None:
+    """Print a table of names and words."""
+    for name, value in words.items():
+        print(f'  {name:17} {value}', flush=True)
+
+
+def header(out: Path) -> str:
+    """What the generated config says of itself."""
+    return (
+        'MUST on a folder of images, generated by must-adapt.\n\n'
+        'To go on with the run:  must-adapt --resume DIR\n'
+        'To run it once more, edited or not:\n'
+        f'  python tools/train.py {out / "config.py"} --work-dir ANOTHER'
+    )
+
+
+def write_lists(task: Task, images: Images, out: Path) -> None:
+    """Write the lists of images, or compare them with those of a run.
+
+    Raises:
+        ValueError: If the run that is to go on has other images.
+    """
+    lists = {'images.txt': images.names}
+    if images.labelled:
+        lists['labelled.txt'] = [
+            f'{n} {label}' for n, label in images.labelled
+        ]
+    for name, lines in lists.items():
+        path = out / name
+        if not path.is_file():
+            path.write_text('\n'.join(lines) + '\n', encoding='utf-8')
+            continue
+        known = path.read_text(encoding='utf-8').splitlines()
+        if known != lines:
+            raise ValueError(
+                f'--resume {out}: the images have changed since the run '
+                f'began, {len(set(lines) - set(known))} are new and '
+                f'{len(set(known) - set(lines))} are missing or cannot be '
+                'read: restore them, or start anew with another --out'
+            )
+
+
+def train(config: Path, run: Path, screen: TextIO) -> Path:
+    """Train as ``tools/train.py`` does, from the last checkpoint if any.
+
+    Args:
+        config: The config.
+        run: Folder for log and checkpoints.
+        screen: Where to show the progress.
+
+    Returns:
+        The last checkpoint.
+    """
+    argv = [str(config), '--work-dir', str(run)]
+    if find_latest_checkpoint(str(run)):
+        argv.append('--resume')
+    # MMEngine shares logs between runs of one name within a process
+    argv += ['--cfg-options', f'experiment_name=adapt-{time.time_ns()}']
+    runner = build_runner('', 'train', argv)
+    runner.register_hook(ProgressHook(screen))
+    runner.train()
+    return Path(find_latest_checkpoint(str(run)))
+
+
+def read_curves(run: Path) -> dict[str, list[tuple[int, float]]]:
+    """Read what MMEngine logged while training, interrupted or not.
+
+    Args:
+        run: Folder of the run, with a folder for each part of it.
+
+    Returns:
+        For each name its values as (step, value).
+    """
+    curves: dict[str, dict[int, float]] = {}
+    for path in sorted(run.glob('*/vis_data/scalars.json')):
+        for line in path.read_text(encoding='utf-8').splitlines():
+            scalars = json.loads(line)
+            if 'loss' not in scalars:
+                continue
+            for name in scalars.keys() - _NO_CURVES:
+                curves.setdefault(name, {})[scalars['step']] = scalars[name]
+    return {name: sorted(curves[name].items()) for name in sorted(curves)}
+
+
+def warnings_of(
+    task: Task,
+    images: Images,
+    found: list[Prediction],
+    measured: Evaluation | None,
+    curves: dict[str, list[tuple[int, float]]],
+) -> list[str]:
+    """What the reader should know before trusting the result."""
+    texts = []
+    if images.skipped:
+        texts.append(
+            f'{len(images.skipped)} images could not be read and were skipped'
+        )
+    if len(found) < 10 * len(task.classes):
+        texts.append(
+            f'{len(found)} images of {len(task.classes)} classes are few: '
+            'little can be learned from them'
+        )
+    balanced = task.options.fairness_weight > 0
+    for who, labels in (
+        ('zero-shot', [p.zero_shot for p in found]),
+        ('adapted', [p.label for p in found]),
+    ):
+        skewed = skew(labels, task.classes, task.prior)
+        if skewed:
+            texts.append(
+                f'the {who} predictions are skewed ({"; ".join(skewed)})'
+                + (
+                    ': training pulls them towards the class prior; if the '
+                    'folder is not balanced like that, state --class-prior, '
+                    'or use --fairness-weight 0'
+                    if balanced
+                    else ''
+                )
+            )
+    confident = curves.get('conf_ratio', [])
+    if confident and confident[-1][1] < 0.05:
+        texts.append(
+            'at the end fewer than 5 % of the images had a confident '
+            'pseudo-label: lower model.head.threshold in config.py'
+        )
+    if measured:
+        before, after = map(
+            Evaluation.accuracy, (measured.before, measured.after)
+        )
+        if after < before:
+            texts.append(
+                f'accuracy fell from {100 * before:.1f} to '
+                f'{100 * after:.1f} %: keep the zero-shot classifier'
+            )
+        seen = {label for _, label in images.labelled}
+        absent = [n for i, n in enumerate(task.classes) if i not in seen]
+        if absent:
+            texts.append(f'no labelled images of: {", ".join(absent)}')
+        if task.eval_folder.is_relative_to(task.folder):
+            texts.append(
+                'the labelled images lie in the folder that was trained on; '
+                'their labels were not used'
+            )
+    return texts

@@ -1,0 +1,231 @@
+"""Settings for a number of images, a network and a machine: pure functions."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median
+
+BATCH = 64
+MEMORY_SHARE = 0.8  # of what is free
+MAX_DECAY = 0.9998
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What the run has.
+
+    Attributes:
+        device: ``'cuda'`` or ``'cpu'``.
+        memory: Free bytes of the device.
+        cores: CPU cores.
+    """
+
+    device: str
+    memory: int
+    cores: int
+
+
+@dataclass(frozen=True)
+class Tower:
+    """What the settings need to know of a vision tower.
+
+    Attributes:
+        size: Side of its images, in pixels.
+        stride: Pixels between places of its feature map; the patch size of
+            a vision transformer.
+        width: Channels of its tokens or of its last stage.
+        depth: Number of blocks or stages.
+        channels: Channels of the feature map.
+    """
+
+    size: int
+    stride: int
+    width: int
+    depth: int
+    channels: int
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a run trains.
+
+    Attributes:
+        epochs: Passes over the images.
+        batch_size: Images per step.
+        lr: Learning rate of the last layer.
+        layer_decay: Factor of the rate from each layer to the one below.
+        decay_start: EMA decay of the teacher at the first step.
+        decay_end: EMA decay after the ramp.
+        ramp: Length of the ramp, in steps.
+        mask_block: Side of a mask block, in pixels.
+        crop_min: Smallest share of the image that the strong view shows.
+        workers: Processes that load images.
+        amp: Whether to train in mixed precision.
+        log_interval: Steps between two points of the curves.
+        checkpoint_interval: Epochs between two checkpoints.
+    """
+
+    epochs: int
+    batch_size: int
+    lr: float
+    layer_decay: float
+    decay_start: float
+    decay_end: float
+    ramp: int
+    mask_block: int
+    crop_min: float
+    workers: int
+    amp: bool
+    log_interval: int
+    checkpoint_interval: int
+
+
+def batch_size(images: int, free: int, fixed: int, per_image: int) -> int:
+    """64 images, as published for one GPU, if there are and they fit.
+
+    Args:
+        images: Number of images.
+        free: Free bytes.
+        fixed: Bytes of weights, gradients and optimizer.
+        per_image: Bytes that one image of a batch keeps.
+
+    Returns:
+        The batch size, at least 2.
+
+    Raises:
+        ValueError: If not even two images fit.
+    """
+    room = int((MEMORY_SHARE * free - fixed) / max(per_image, 1))
+    if room < 2:
+        need = (fixed + 2 * per_image) / MEMORY_SHARE / 2**30
+        raise ValueError(
+            f'--model: training needs about {need:.1f} GiB of memory, '
+            f'{free / 2**30:.1f} GiB are free; take a smaller model'
+        )
+    return min(BATCH, images, 2 ** (room.bit_length() - 1))
+
+
+def epochs(images: int, batch: int, device: str) -> int:
+    """60, 40 or 30 epochs for thousands, tens of thousands, more images.
+
+    Those of the published recipes (Pets and DTD, Food101, ImageNet); half of
+    them without a GPU, where time counts. A handful of images is repeated
+    until there are 300 steps.
+    """
+    count = next(
+        count
+        for limit, count in ((10_000, 60), (100_000, 40), (float('inf'), 30))
+        if images < limit
+    )
+    if device == 'cpu':
+        count //= 2
+    return max(count, -(-300 // max(1, images // batch)))
+
+
+def learning_rate(width: int, batch: int) -> float:
+    """The rate of a tower, in proportion to the batch.
+
+    Published: 2e-5 per 256 images for ViT-B (768 channels), 4e-5 for ViT-L
+    (1024). Narrower towers take larger steps: log-linear between ViT-B and
+    the quickstart's tower of 128 channels, trained at 2e-3.
+    """
+    if width >= 1024:
+        rate = 4e-5
+    else:
+        rate = 2e-5 * (768 / min(768, max(width, 128))) ** 2.57
+    return float(f'{rate * batch / 256:.3g}')
+
+
+def layer_decay(depth: int) -> float:
+    """0.65 from 12 blocks on, as published; less decay in shallow towers."""
+    return round(0.65 ** min(1, depth / 12), 3)
+
+
+def teacher_decays(steps: int) -> tuple[float, float, int]:
+    """The teacher's memory as a share of the run.
+
+    It averages over a 50th of the run at first, over a 6th after a fifth of
+    it, at most 5000 steps: what the published decays are to the ImageNet
+    recipe, and the quickstart's to its 540 steps.
+
+    Returns:
+        Decay at the start, after the ramp, and the ramp's length in steps.
+    """
+    start, end = (
+        round(min(MAX_DECAY, max(0.5, 1 - 1 / (steps * share))), 6)
+        for share in (1 / 50, 1 / 6)
+    )
+    return start, end, max(1, steps // 5)
+
+
+def mask_block(size: int, stride: int) -> int:
+    """Blocks near a seventh of the image, as published: 32 of 224 pixels.
+
+    Raises:
+        ValueError: If the image is no multiple of the stride.
+    """
+    sides = [side for side in range(stride, size, stride) if size % side == 0]
+    if not sides:
+        raise ValueError(
+            f'--model: images of {size} pixels cannot be masked in blocks of '
+            f'{stride} pixels'
+        )
+    return min(sides, key=lambda side: abs(side - size / 7))
+
+
+def choose(
+    images: int,
+    tower: Tower,
+    machine: Machine,
+    fixed: int,
+    per_image: int,
+    given_epochs: int | None = None,
+) -> Settings:
+    """Choose the settings of a run.
+
+    Args:
+        images: Number of images.
+        tower: The vision tower.
+        machine: The machine.
+        fixed: Bytes of weights, gradients and optimizer.
+        per_image: Bytes that one image of a batch keeps.
+        given_epochs: Epochs that the user wants instead.
+
+    Raises:
+        ValueError: If the network cannot be trained here.
+    """
+    batch = batch_size(images, machine.memory, fixed, per_image)
+    passes = given_epochs or epochs(images, batch, machine.device)
+    steps = passes * (images // batch)
+    start, end, ramp = teacher_decays(steps)
+    return Settings(
+        epochs=passes,
+        batch_size=batch,
+        lr=learning_rate(tower.width, batch),
+        layer_decay=layer_decay(tower.depth),
+        decay_start=start,
+        decay_end=end,
+        ramp=ramp,
+        mask_block=mask_block(tower.size, tower.stride),
+        # a third of a small image is a few patches
+        crop_min=0.3 if tower.size >= 128 else 0.6,
+        workers=workers(machine),
+        amp=machine.device == 'cuda',
+        log_interval=max(1, steps // 200),
+        checkpoint_interval=max(1, passes // 20),
+    )
+
+
+def workers(machine: Machine) -> int:
+    """Loader processes: one core is left to the training, 8 at most."""
+    return min(8, machine.cores - 1)
+
+
+def threshold(confidences: Sequence[float]) -> float:
+    """The confidence from which a pseudo-label is trusted.
+
+    0.7, the most frequent published value, or the median confidence of the
+    zero-shot classifier where that is lower, not below 0.3: so half of the
+    images teach at the start. The published thresholds of fine-grained data
+    sets, 0.3 to 0.5, were chosen by hand.
+    """
+    return round(min(0.7, max(0.3, median(confidences))), 2)

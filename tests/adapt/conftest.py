@@ -1,0 +1,98 @@
+"""A random CLIP in local files, and what adapting it leaves."""
+
+import functools
+import shutil
+
+import open_clip
+import pytest
+import torch
+from tiny import CLASSES, write_images
+
+from must_mm.adapt import adapt
+from must_mm.adapt.cost import measure
+
+CLIP = """{
+  "embed_dim": 16,
+  "quick_gelu": true,
+  "vision_cfg": {
+    "image_size": 32, "patch_size": 8, "width": 32, "layers": 2,
+    "head_width": 16
+  },
+  "text_cfg": {
+    "context_length": 8, "vocab_size": 49408, "width": 16, "heads": 1,
+    "layers": 1
+  }
+}
+"""
+
+
+@pytest.fixture(scope='session')
+def clip(tmp_path_factory):
+    """Options that name a random CLIP, in local files."""
+    folder = tmp_path_factory.mktemp('clip')
+    config = folder / 'toy_clip.json'
+    config.write_text(CLIP)
+    open_clip.add_model_config(config)
+    torch.manual_seed(0)
+    network = open_clip.create_model('toy_clip')
+    torch.save(network.state_dict(), folder / 'toy_clip.pt')
+    return dict(
+        model=str(config),
+        pretrained=str(folder / 'toy_clip.pt'),
+        templates=['a {}.'],
+    )
+
+
+@pytest.fixture(scope='session')
+def photos(tmp_path_factory):
+    """24 images in four folders, a truncated one, and a text."""
+    folder = write_images(tmp_path_factory.mktemp('photos')) / 'images'
+    whole = (folder / 'ant' / '0.png').read_bytes()
+    (folder / 'cut.png').write_bytes(whole[: len(whole) // 2])
+    (folder / 'notes.txt').write_text('no image')
+    return folder
+
+
+@pytest.fixture(scope='session')
+def in_short():
+    """Leave out what takes long and changes nothing.
+
+    Loader processes, the larger step that is timed, and the layout of the
+    config that MMEngine writes into logs and checkpoints.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            'mmengine.config.config.FormatCode', lambda text, **_: (text, True)
+        )
+        patch.setattr(
+            'must_mm.adapt.plan.measure',
+            functools.partial(measure, seconds=0.01),
+        )
+        patch.setattr('must_mm.adapt.plan.workers', lambda machine: 0)
+        patch.setattr('must_mm.adapt.settings.workers', lambda machine: 0)
+        yield
+
+
+@pytest.fixture(scope='session')
+def options(clip, photos, in_short):
+    """Three epochs of one step; the images lie in folders of classes."""
+    return dict(images=str(photos), classes=list(CLASSES), epochs=3, **clip)
+
+
+@pytest.fixture(scope='session')
+def labelled(photos, tmp_path_factory):
+    """The images of two classes, as a labelled folder."""
+    folder = tmp_path_factory.mktemp('labelled')
+    for name in CLASSES[:2]:
+        shutil.copytree(photos / name, folder / name.upper())
+    return folder
+
+
+@pytest.fixture(scope='session')
+def adapted(options, labelled, tmp_path_factory):
+    """The folder of a whole run, and its result."""
+    with pytest.MonkeyPatch.context() as patch:
+        cache = tmp_path_factory.mktemp('cache')
+        patch.setenv('MUST_MM_CACHE', str(cache))
+        out = tmp_path_factory.mktemp('adapted') / 'out'
+        return out, adapt(**options, out=str(out), eval=str(labelled))

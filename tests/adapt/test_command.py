@@ -1,0 +1,225 @@
+"""The command line: what is said, every fault, and docs/adapt.md."""
+
+import os
+import re
+import shlex
+import shutil
+import signal
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from tiny import ROOT
+
+from must_mm.adapt import options as checks
+from must_mm.adapt.command import load_lines, main, parse_args, summary
+from must_mm.adapt.options import Options, check_model, check_out
+
+PAGE = (ROOT / 'docs' / 'adapt.md').read_text()
+NAMES = 'ant, bee, cat, dog'
+ANIMALS = ('red panda', 'raccoon', 'badger')
+
+
+@pytest.fixture
+def line(options, tmp_path):
+    """Arguments of a run, for changing."""
+    return {
+        'IMAGES': options['images'],
+        '--classes': NAMES,
+        '--model': options['model'],
+        '--pretrained': options['pretrained'],
+        '--epochs': '1',
+        '--out': str(tmp_path / 'out'),
+    }
+
+
+def fails(line: dict, capsys, *flags, **changes) -> str:
+    """Run with changed arguments, expect an error, return what it says."""
+    line = dict(line)
+    for key, value in changes.items():
+        key = 'IMAGES' if key == 'images' else '--' + key.replace('_', '-')
+        line[key] = str(value)
+    images = line.pop('IMAGES')
+    argv = [images, *flags, *(text for pair in line.items() for text in pair)]
+    assert main(argv) == 1
+    said = capsys.readouterr().err
+    assert said.startswith('must-adapt: ') and 'Traceback' not in said
+    return said
+
+
+def test_options_are_those_of_the_function():
+    args = parse_args('x --classes a,b --class-prior a=1,b=2 --onnx'.split())
+    given = vars(args)
+    assert given.pop('resume') is None and given.pop('dry_run') is False
+    made = Options(**given)
+    assert made.class_prior == 'a=1,b=2' and made.onnx
+    assert made.model == Options.model
+
+
+@pytest.mark.parametrize(
+    'argv',
+    [
+        ['x'],
+        ['--classes', 'a,b'],
+        ['x', '--classes', 'a,b', '--resume', 'y'],
+        ['--resume', 'y', '--epochs', '3'],
+        ['--resume', 'y', '--dry-run'],
+    ],
+)
+def test_what_belongs_together(argv, capsys):
+    with pytest.raises(SystemExit) as error:
+        parse_args(argv)
+    assert error.value.code == 2
+    assert '--resume' in capsys.readouterr().err
+
+
+def write_png(path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new('RGB', (4, 4)).save(path)
+    return path
+
+
+def test_faults_of_the_images(line, tmp_path, capsys):
+    assert 'does not exist' in fails(line, capsys, images=tmp_path / 'gone')
+    file = write_png(tmp_path / 'file.png')
+    assert 'is a file' in fails(line, capsys, images=file)
+    empty = tmp_path / 'empty'
+    empty.mkdir()
+    assert 'no images below' in fails(line, capsys, images=empty)
+    shutil.copy(file, empty / 'one.png')
+    assert '1 of 1' in fails(line, capsys, images=empty)
+    (empty / 'one.png').write_bytes(b'')
+    said = fails(line, capsys, images=empty)
+    assert '0 of 1' in said and 'one.png: the file is empty' in said
+    # nothing was left behind that would stand in the way
+    assert not any((tmp_path / 'out').iterdir())
+
+
+def test_faults_of_the_options(line, tmp_path, capsys):
+    for changes, message in (
+        (dict(classes='ant'), '--classes has one name'),
+        (dict(templates='a photo'), '--templates'),
+        (dict(class_prior='ant=1'), '--class-prior'),
+        (dict(fairness_weight='-1'), '--fairness-weight'),
+        (dict(epochs='0'), '--epochs'),
+        (dict(eval=tmp_path / 'gone'), '--eval'),
+        (dict(model='/nowhere/clip.json'), '--model.*no file'),
+        (dict(model='/nowhere/must.py'), '--model.*no config'),
+        (dict(model='vit-b-61'), 'Did you mean .*ViT-B-16'),
+        (dict(pretrained='/nowhere.pt'), '--pretrained.*local file'),
+    ):
+        assert re.search(message, fails(line, capsys, **changes)), changes
+    assert not (tmp_path / 'out').exists()
+
+
+def test_damaged_weights(line, tmp_path, capsys):
+    """The config's key is named as the option."""
+    weights = tmp_path / 'bad.pt'
+    weights.write_bytes(b'no weights')
+    said = fails(line, capsys, pretrained=weights)
+    assert '--pretrained' in said and 'model.start' not in said
+    # the same folder can be given again
+    assert not any((tmp_path / 'out').iterdir())
+
+
+def test_tags_are_suggested():
+    with pytest.raises(ValueError, match='Did you mean openai'):
+        check_model('ViT-B-16', 'opanai')
+
+
+def test_out_that_is_used_or_cannot_be_written(line, tmp_path, capsys):
+    used = tmp_path / 'used'
+    used.mkdir()
+    (used / 'x').write_text('')
+    assert 'not empty; give another' in fails(line, capsys, out=used)
+    (used / 'options.json').write_text('{}')
+    assert f'--resume {used}' in fails(line, capsys, out=used)
+    for flags in ([], ['--dry-run']):  # below a file
+        out = used / 'x' / 'out'
+        assert '--out' in fails(line, capsys, *flags, out=out)
+    assert sorted(p.name for p in used.iterdir()) == ['options.json', 'x']
+
+
+def test_out_without_the_right_to_write(tmp_path, monkeypatch):
+    def refuse(**kwargs):
+        raise PermissionError('Permission denied')
+
+    monkeypatch.setattr(checks.tempfile, 'TemporaryFile', refuse)
+    with pytest.raises(OSError, match='--out .*Permission denied'):
+        check_out(tmp_path / 'out')
+
+
+def test_onnx_without_its_packages(line, capsys, monkeypatch):
+    monkeypatch.setattr(checks.importlib.util, 'find_spec', lambda _: None)
+    assert 'must_mm[onnx]' in fails(line, capsys, '--onnx')
+
+
+def test_resume_without_a_run(tmp_path, capsys):
+    assert main(['--resume', str(tmp_path)]) == 1
+    assert 'no run to go on with' in capsys.readouterr().err
+    (tmp_path / 'options.json').write_text('{"images": ')
+    assert main(['--resume', str(tmp_path)]) == 1
+    assert 'damaged' in capsys.readouterr().err
+
+
+def test_ctrl_c_says_how_to_go_on(line, tmp_path, capsys, monkeypatch):
+    """The signal itself, while it predicts."""
+
+    def interrupted(*args, **kwargs):
+        os.kill(os.getpid(), signal.SIGINT)
+        raise AssertionError('the signal was ignored')
+
+    monkeypatch.setattr('must_mm.adapt.run.probabilities', interrupted)
+    images = line.pop('IMAGES')
+    argv = [images, *(text for pair in line.items() for text in pair)]
+    assert main(argv) == 130
+    out = tmp_path / 'out'
+    assert f'must-adapt --resume {out}' in capsys.readouterr().err
+    assert (out / 'options.json').is_file()
+
+
+def test_the_end_shows_the_outcome(adapted, capsys):
+    out, result = adapted
+    text = summary(result, out)
+    assert 'images changed class' in text and 'adapted (student)' in text
+    assert '1 images could not be read' in text
+    assert load_lines(out).count('\n') == 2
+    compile(load_lines(out), 'lines', 'exec')
+
+
+def commands() -> list[str]:
+    blocks = re.findall('```bash\n(.*?)```', PAGE, re.DOTALL)
+    lines = '\n'.join(blocks).replace('\\\n', ' ').splitlines()
+    lines = [re.sub(' +', ' ', line) for line in lines]
+    return [line for line in lines if line.startswith('must-adapt')]
+
+
+def test_commands_of_the_page(options, photos, tmp_path, monkeypatch, capsys):
+    """Each is run; a toy model, its images and one epoch stand in."""
+    toy = f'--model {options["model"]} --pretrained {options["pretrained"]}'
+    monkeypatch.chdir(tmp_path)
+    for folder in ('photos', 'photos_with_labels'):
+        for there, name in zip(('ant', 'bee', 'cat'), ANIMALS, strict=True):
+            shutil.copytree(photos / there, tmp_path / folder / name)
+    (tmp_path / 'classes.txt').write_text('\n'.join(ANIMALS))
+    shown = commands()
+    assert len(shown) == 4
+    for text in shown:
+        if '--resume' not in text:
+            text = text.replace(
+                '--model ViT-B-32 --pretrained ViT-B-32.pt', ''
+            )
+            text = f'{text} {toy} --epochs 1'
+        status = main(shlex.split(text)[1:])
+        assert status == 0, f'{text}: {capsys.readouterr().err}'
+    for folder, files in (('adapted', 2), ('offline', 3)):
+        assert len(list((tmp_path / folder).glob('model-*'))) == files
+    assert not (tmp_path / 'again').exists()
+
+
+def test_every_option_is_on_the_page():
+    with pytest.raises(SystemExit):
+        parse_args(['--help'])
+    for name in Options.__dataclass_fields__:
+        if name != 'images':
+            assert f'`--{name.replace("_", "-")}' in PAGE, name

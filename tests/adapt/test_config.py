@@ -1,0 +1,78 @@
+"""The generated config: what it says is what is meant."""
+
+import open_clip
+import pytest
+import torch
+from mmengine.config import Config
+from mmpretrain.registry import MODELS
+
+from must_mm.adapt.config import Data, clip_config, config_text, find_tower
+from must_mm.adapt.settings import Machine, Tower, choose
+
+CLASSES = [f'class {i} of many, with a long name' for i in range(5)]
+
+
+@pytest.fixture
+def data(tmp_path):
+    return Data(tmp_path, tmp_path / 'images.txt', 100, CLASSES)
+
+
+def test_read_back_it_is_the_same(data, clip, tmp_path):
+    tower = Tower(size=32, stride=8, width=32, depth=2, channels=32)
+    settings = choose(100, tower, Machine('cuda', 2**33, 4), 0, 1)
+    cfg = clip_config(data, clip, tower, settings)
+    text = config_text(cfg, 'First line.\n\nAnother.')
+    path = tmp_path / 'config.py'
+    path.write_text(text)
+    assert Config.fromfile(path).to_dict() == cfg
+    lines = text.splitlines()
+    assert lines[:3] == ['# First line.', '#', '# Another.']
+    assert max(map(len, lines)) <= 79 + len(str(tmp_path))
+    # written once, used by name: one place to edit
+    assert text.count(CLASSES[0]) == 1
+    assert 'classes=classes' in text and 'pipeline=train_pipeline' in text
+    assert cfg['optim_wrapper']['type'] == 'AmpOptimWrapper'
+
+
+def test_single_tuples_and_odd_keys():
+    cfg = dict(
+        classes=[], train_pipeline=[1], test_pipeline=[2],
+        x=dict(a=(1,), b={'c.d': None}, e=()), y={}, z={'class': 1},
+    )  # fmt: skip
+    assert Config.fromstring(config_text(cfg, ''), '.py').to_dict() == cfg
+
+
+@pytest.mark.parametrize(
+    ('name', 'expected'),
+    [
+        ('ViT-B-16', Tower(224, 16, 768, 12, 768)),
+        ('ViT-B-16-quickgelu', Tower(224, 16, 768, 12, 768)),
+        ('ViT-L-14', Tower(224, 14, 1024, 24, 1024)),
+    ],
+)
+def test_towers_by_name(name, expected):
+    assert find_tower(name) == expected
+
+
+def test_a_tower_that_is_no_plain_transformer(data, tmp_path):
+    """A small ResNet with attention pooling builds and trains."""
+    (tmp_path / 'toy_rn.json').write_text(
+        '{"embed_dim": 16, "vision_cfg": {"image_size": 64, "layers": '
+        '[1, 1, 1, 1], "width": 8, "patch_size": null}, "text_cfg": '
+        '{"context_length": 8, "vocab_size": 49408, "width": 16, "heads": 1, '
+        '"layers": 1}}'
+    )
+    open_clip.add_model_config(tmp_path / 'toy_rn.json')
+    tower = find_tower('toy_rn')
+    assert (tower.size, tower.stride, tower.channels) == (64, 32, 16)
+    weights = tmp_path / 'toy_rn.pt'
+    torch.save({}, weights)
+    settings = choose(100, tower, Machine('cpu', 2**33, 2), 0, 1)
+    start = dict(
+        model=str(tmp_path / 'toy_rn.json'),
+        pretrained=str(weights),
+        templates=['{}'],
+    )
+    model = clip_config(data, start, tower, settings)['model']
+    network = MODELS.build(dict(model, start=None))
+    assert network(torch.zeros(2, 3, 64, 64)).shape == (2, len(CLASSES))

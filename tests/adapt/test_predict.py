@@ -1,0 +1,58 @@
+"""Tables of predictions: counts, skew, the file."""
+
+import csv
+
+import pytest
+import torch
+
+from must_mm.adapt.predict import (
+    COLUMNS,
+    confusion,
+    evaluation,
+    predictions,
+    skew,
+    write_csv,
+)
+from must_mm.adapt.result import Evaluation
+
+CLASSES = ['a', 'b, c', 'd']
+BEFORE = torch.tensor([[0.5, 0.3, 0.2], [0.1, 0.8, 0.1]])
+AFTER = torch.tensor([[0.1, 0.7, 0.2], [0.1, 0.6, 0.3]])
+
+
+def test_file(tmp_path):
+    names = ['x.png', 'f, g/ü.png']
+    found = predictions(tmp_path, names, BEFORE, AFTER)
+    assert found[0].runner_up == 2
+    assert found[0].runner_up_confidence == pytest.approx(0.2)
+    path = tmp_path / 'predictions.csv'
+    write_csv(found, CLASSES, path)
+    with path.open(encoding='utf-8', newline='') as file:
+        rows = list(csv.reader(file))
+    assert rows == [
+        list(COLUMNS),
+        ['x.png', 'b, c', '0.7000', 'a', 'yes'],
+        ['f, g/ü.png', 'b, c', '0.6000', 'b, c', 'no'],
+    ]
+
+
+def test_confusion_counts_true_by_predicted():
+    assert confusion([0, 2], AFTER) == [[0, 1, 0], [0, 0, 0], [0, 1, 0]]
+    measured = evaluation([0, 1], BEFORE, AFTER)
+    assert Evaluation.accuracy(measured.before) == 1
+    assert Evaluation.accuracy(measured.after) == 0.5
+
+
+def test_skew():
+    even = [0] * 30 + [1] * 30 + [2] * 30
+    assert skew(even, CLASSES, None) == []
+    assert skew([0] * 60 + [1] * 30, CLASSES, None) == [
+        'd: 0 of 90 images, expected 30'
+    ]
+    assert skew([0] * 60 + [1] * 30, CLASSES, [0.6, 0.39, 0.01]) == []
+    # too few images to say
+    assert skew([0, 0, 0], CLASSES, None) == []
+    # four classes: more than three times its share
+    assert len(skew([0] * 80 + [1, 2, 3] * 7, ['a', 'b', 'c', 'd'], None)) == 1
+    # two classes: 99 of 100
+    assert len(skew([0] * 99 + [1], ['a', 'b'], None)) == 2

@@ -1,0 +1,92 @@
+"""The settings: the quickstart's, those of the paper, and their limits."""
+
+import pytest
+
+from must_mm.adapt.settings import (
+    MAX_DECAY,
+    Machine,
+    Tower,
+    choose,
+    mask_block,
+    teacher_decays,
+    threshold,
+)
+
+GIB = 2**30
+CPU, GPU = Machine('cpu', 8 * GIB, 2), Machine('cuda', 80 * GIB, 16)
+TINY = Tower(size=32, stride=8, width=128, depth=4, channels=128)
+BASE = Tower(size=224, stride=16, width=768, depth=12, channels=768)
+LARGE = Tower(size=224, stride=14, width=1024, depth=24, channels=1024)
+
+
+def test_the_quickstart():
+    """Its own: 30 epochs of 64, 2e-3 per 256, decays 0.9 to 0.99 in 100."""
+    found = choose(1197, TINY, CPU, 10**6, 10**5)
+    assert (found.epochs, found.batch_size) == (30, 64)
+    assert found.lr == pytest.approx(2e-3 * 64 / 256, rel=0.01)
+    assert found.decay_start == pytest.approx(0.9, abs=0.01)
+    assert found.decay_end == pytest.approx(0.99, abs=0.002)
+    assert found.ramp == 108
+    assert found.mask_block == 8 and found.crop_min == 0.6
+    assert found.layer_decay == pytest.approx(0.9, abs=0.04)
+    assert not found.amp and found.workers == 1
+
+
+@pytest.mark.parametrize(
+    ('images', 'tower', 'epochs', 'rate', 'block'),
+    [
+        (3680, BASE, 60, 2e-5, 32),  # Pets, DTD
+        (75750, BASE, 40, 2e-5, 32),  # Food101
+        (1281167, BASE, 30, 2e-5, 32),  # ImageNet
+        (75750, LARGE, 40, 4e-5, 28),
+    ],
+)
+def test_the_paper(images, tower, epochs, rate, block):
+    found = choose(images, tower, GPU, GIB, 10**8)
+    assert (found.epochs, found.batch_size) == (epochs, 64)
+    assert found.lr == pytest.approx(rate * 64 / 256)
+    assert found.layer_decay == 0.65
+    assert found.mask_block == block and found.crop_min == 0.3
+
+
+@pytest.mark.parametrize('images', [2, 3, 65, 1000, 10**7])
+@pytest.mark.parametrize('machine', [CPU, GPU])
+def test_always_sound(images, machine):
+    found = choose(images, BASE, machine, GIB, 10**8)
+    assert 2 <= found.batch_size <= images
+    steps = found.epochs * (images // found.batch_size)
+    assert steps >= 300
+    assert 0.5 <= found.decay_start <= found.decay_end <= MAX_DECAY
+    assert 1 <= found.ramp <= steps
+    assert 1 <= found.log_interval <= steps
+    assert 1 <= found.checkpoint_interval <= found.epochs
+
+
+def test_epochs_that_the_user_wants():
+    assert choose(1000, TINY, CPU, 0, 1, given_epochs=3).epochs == 3
+
+
+def test_memory_limits_the_batch():
+    """0.8 of 8 GiB, less 2.4, hold 40 images of 0.1: a batch of 32."""
+    fixed, per_image = int(2.4 * GIB), int(0.1 * GIB)
+    assert choose(1000, BASE, CPU, fixed, per_image).batch_size == 32
+    with pytest.raises(ValueError, match='--model.*GiB.*smaller'):
+        choose(1000, BASE, CPU, 6 * GIB, GIB)
+
+
+def test_imagenet_teacher():
+    """37,536 published steps: 0.999 to 0.9998."""
+    start, end, _ = teacher_decays(37536)
+    assert start == pytest.approx(0.999, abs=5e-4)
+    assert end == 0.9998
+
+
+def test_threshold_is_the_median_within_limits():
+    assert threshold([0.9, 0.8, 0.2]) == 0.7
+    assert threshold([0.9, 0.5, 0.2]) == 0.5
+    assert threshold([0.2, 0.1, 0.1]) == 0.3
+
+
+def test_no_mask_for_one_place():
+    with pytest.raises(ValueError, match='masked'):
+        mask_block(32, 32)
