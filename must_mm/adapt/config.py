@@ -15,6 +15,7 @@ from ..towers import is_plain_vit
 from .settings import Settings, Tower
 
 LOAD = dict(type='LoadImage')
+LOADERS = ('LoadImage', 'LoadImageFromFile')
 # Written once as a variable, used by these names.
 _VARIABLES = ('classes', 'train_pipeline', 'test_pipeline')
 _COMMENTS = {
@@ -323,10 +324,10 @@ def _pipeline(cfg: Config, loader: str) -> list:
     if 'datasets' in dataset:
         dataset = dataset['datasets'][0]
     steps = dataset.get('pipeline')
-    if not steps or steps[0]['type'] != 'LoadImageFromFile':
+    if not steps or steps[0]['type'] not in LOADERS:
         raise ValueError(
             f'--model {cfg.filename}: {loader}.dataset.pipeline does not '
-            'begin with LoadImageFromFile'
+            f'begin with {" or ".join(LOADERS)}'
         )
     return [LOAD, *(step.to_dict() for step in steps[1:])]
 

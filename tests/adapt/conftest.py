@@ -53,7 +53,7 @@ def photos(tmp_path_factory):
     return folder
 
 
-@pytest.fixture(scope='session')
+@pytest.fixture(scope='package')
 def in_short():
     """Leave out what takes long and changes nothing.
 
@@ -73,7 +73,7 @@ def in_short():
         yield
 
 
-@pytest.fixture(scope='session')
+@pytest.fixture(scope='package')
 def options(clip, photos, in_short):
     """Three epochs of one step; the images lie in folders of classes."""
     return dict(images=str(photos), classes=list(CLASSES), epochs=3, **clip)
@@ -88,7 +88,7 @@ def labelled(photos, tmp_path_factory):
     return folder
 
 
-@pytest.fixture(scope='session')
+@pytest.fixture(scope='package')
 def adapted(options, labelled, tmp_path_factory):
     """The folder of a whole run, and its result."""
     with pytest.MonkeyPatch.context() as patch:

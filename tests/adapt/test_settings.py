@@ -10,6 +10,7 @@ from must_mm.adapt.settings import (
     mask_block,
     teacher_decays,
     threshold,
+    workers,
 )
 
 GIB = 2**30
@@ -29,7 +30,7 @@ def test_the_quickstart():
     assert found.ramp == 108
     assert found.mask_block == 8 and found.crop_min == 0.6
     assert found.layer_decay == pytest.approx(0.9, abs=0.04)
-    assert not found.amp and found.workers == 1
+    assert not found.amp and workers(CPU) == 1
 
 
 @pytest.mark.parametrize(
