@@ -8,6 +8,7 @@ from mmengine.config.utils import MODULE2PACKAGE
 from mmpretrain.apis import ModelHub
 
 from . import checkpoint, replay
+from .checkpoint_hook import SafeCheckpointHook
 from .classifier import (
     CLIPProjection,
     DistilledPseudoLabelHead,
@@ -78,6 +79,7 @@ __all__ = [
     'OpenCLIPBackbone',
     'OpenCLIPStart',
     'PseudoLabelHead',
+    'SafeCheckpointHook',
     'SeedSample',
     'TeacherStudentTestLoop',
     'TeacherStudentValLoop',

@@ -8,8 +8,10 @@ to running code by itself, another keeps PyTorch's own default.
 """
 
 import functools
+import io
 import os
 import pickle
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +20,8 @@ import numpy as np
 import torch
 from mmengine.logging import HistoryBuffer
 from mmengine.runner import CheckpointLoader
+
+from .whole_file import write_whole
 
 _NUMPY = getattr(np, '_core', None) or np.core
 _FORCE = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD'
@@ -88,6 +92,23 @@ def plain_data_only(path: str | Path) -> Iterator[None]:
             os.environ[_FORCE] = before
 
 
+def check_sums(path: Path) -> None:
+    """Compare an archive with the checksums in it, which PyTorch does not.
+
+    Files of PyTorch's old format have none.
+
+    Raises:
+        ValueError: If a part of the archive has changed since it was written.
+        BadZipFile: If it is no whole archive.
+    """
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as archive:
+        damaged = archive.testzip()
+    if damaged:
+        raise ValueError(f'checksum of {damaged} differs')
+
+
 def load_tensors(path: str | Path) -> dict:
     """Load a checkpoint to the CPU without running code it may contain.
 
@@ -106,22 +127,19 @@ def load_tensors(path: str | Path) -> dict:
             from safetensors.torch import load_file
 
             return load_file(path)
+        check_sums(path)
         return torch.load(path, map_location='cpu', weights_only=True)
 
 
 def save_tensors(content: dict, path: str | Path) -> None:
-    """Write a checkpoint under a temporary name, then rename it.
+    """Write a checkpoint that appears once it is whole.
 
-    A reader sees the old file or the whole new one, never a part.
+    Raises:
+        OSError: If it cannot be written; see :func:`write_whole`.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f'.{path.name}.{os.getpid()}.partial')
-    try:
-        torch.save(content, partial)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    write_whole(path, buffer.getbuffer())
 
 
 def _as_plain_data(loader: Callable) -> Callable:

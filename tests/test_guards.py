@@ -153,6 +153,10 @@ def test_order_of_hooks(config):
     """Losses are checked before anything is saved or averaged."""
     names = [type(hook).__name__ for hook in build(config).hooks]
     finite = names.index('FiniteLossHook')
-    for later in ('EMATeacherHook', 'CheckpointHook', 'ParamSchedulerHook'):
+    for later in (
+        'EMATeacherHook',
+        'SafeCheckpointHook',
+        'ParamSchedulerHook',
+    ):
         assert finite < names.index(later), names
     assert torch.is_grad_enabled()
