@@ -117,7 +117,8 @@ def load_tensors(path: str | Path) -> dict:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If the file is damaged or holds anything but data.
+        ValueError: If the file is damaged, holds anything but data, or no
+            dict.
     """
     path = Path(path).expanduser()
     if not path.is_file():
@@ -128,7 +129,12 @@ def load_tensors(path: str | Path) -> dict:
 
             return load_file(path)
         check_sums(path)
-        return torch.load(path, map_location='cpu', weights_only=True)
+        content = torch.load(path, map_location='cpu', weights_only=True)
+    if not isinstance(content, dict):
+        raise ValueError(
+            f'{path} holds a {type(content).__name__}, no dict of a checkpoint'
+        )
+    return content
 
 
 def save_tensors(content: dict, path: str | Path) -> None:
@@ -142,12 +148,24 @@ def save_tensors(content: dict, path: str | Path) -> None:
     write_whole(path, buffer.getbuffer())
 
 
+def without_code(content: dict) -> dict:
+    """Drop ``meta.config``, a text that MMEngine runs when it resumes.
+
+    MMEngine writes ``meta.cfg`` instead, which it only reads; checkpoints of
+    MMCV 1 have such a text, harmless or not.
+    """
+    meta = content.get('meta') if isinstance(content, dict) else None
+    if isinstance(meta, dict) and isinstance(meta.get('config'), str):
+        del meta['config']
+    return content
+
+
 def _as_plain_data(loader: Callable) -> Callable:
 
     @functools.wraps(loader)
     def load(filename, *args, **kwargs):
         with plain_data_only(filename):
-            return loader(filename, *args, **kwargs)
+            return without_code(loader(filename, *args, **kwargs))
 
     return load
 
@@ -163,5 +181,27 @@ def load_local(filename: str, map_location=None) -> dict:
     """MMEngine's loader of local files; tensors come to the CPU.
 
     OneDL's own loader allows ``getattr`` while it loads, so it is not used.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is no checkpoint of plain data.
     """
-    return load_tensors(filename)
+    content = without_code(load_tensors(filename))
+    state = content.get('state_dict', content)
+    if not isinstance(state, dict) or not all(
+        isinstance(name, str) for name in state
+    ):
+        raise ValueError(
+            f'{filename} holds no state dict, which maps names to tensors'
+        )
+    if state is not content:
+        strangers = [
+            name
+            for name, value in state.items()
+            if not isinstance(value, torch.Tensor)
+        ]
+        if strangers:
+            raise ValueError(
+                f'{filename}: state_dict.{strangers[0]} is no tensor'
+            )
+    return content

@@ -7,6 +7,7 @@ from mmengine.fileio import LocalBackend, register_backend
 from mmengine.hooks import CheckpointHook
 from mmpretrain.registry import HOOKS
 
+from .resume import check_state
 from .whole_file import remove_partials, write_whole
 
 
@@ -56,6 +57,11 @@ class SafeCheckpointHook(CheckpointHook):
         self.file_backend = WholeFileBackend()
         if is_main_process():
             remove_partials(self.out_dir)
+
+    def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
+        """Refuse to resume from the state of another run."""
+        if runner._resume:
+            check_state(runner, checkpoint)
 
     def _save_checkpoint_with_step(self, runner, step: int, meta) -> None:
         """Write the checkpoint, point to it, remove what is outdated.

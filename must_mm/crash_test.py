@@ -34,7 +34,7 @@ from .whole_file import PARTIAL
 #: Share of the kills while training, while a checkpoint is being written, and
 #: while the process starts or resumes.
 SHARES = {'training': 0.5, 'writing': 0.35, 'starting': 0.15}
-STARTED = 'Checkpoints will be saved to'
+STARTED = 'Iter(train)'  # logged after each iteration
 RESUMED = re.compile(r'resumed epoch: \d+, iter: (\d+)')
 CHECKPOINT = 'iter_{}.pth'
 
@@ -85,7 +85,7 @@ def write_config(root: Path, iterations: int, every: int, seed: int) -> Path:
                 by_epoch=False, T_max=iterations, convert_to_iter_based=False
             ),
             'default_hooks.checkpoint': dict(by_epoch=False, interval=every),
-            'default_hooks.logger.interval': every,
+            'default_hooks.logger.interval': 1,
             'randomness.seed': seed,
         }
         | {
@@ -159,7 +159,7 @@ def kill_once(
         work_dir: Folder of the run.
         aim: A key of :data:`SHARES`.
         delay: Seconds to wait: from the start of the process for
-            ``'starting'``, else from the start of the training; for
+            ``'starting'``, else from the end of its first iteration; for
             ``'writing'``, until the next checkpoint after that.
 
     Returns:

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from mmpretrain.registry import MODELS
 
 from .distributed import gather
+from .validation import check_integer, check_number, check_type
 
 
 def self_training_loss(
@@ -101,10 +102,11 @@ class FairnessLoss(nn.Module):
         momentum: Weight of the past in the running average, in (0, 1).
         moving_average: Whether to use the running average; ``None`` uses it
             from 512 classes on, as published.
-        loss_weight: Weight ``w_fair`` of the loss.
+        loss_weight: Weight ``w_fair`` of the loss, not negative.
 
     Raises:
-        ValueError: If ``momentum`` is outside (0, 1).
+        ValueError: If a value is out of its range.
+        TypeError: If ``moving_average`` is of another type.
     """
 
     MANY_CLASSES = 512
@@ -117,10 +119,11 @@ class FairnessLoss(nn.Module):
         loss_weight: float = 1.0,
     ) -> None:
         super().__init__()
-        if not 0 < momentum < 1:
-            raise ValueError(
-                f'head.fairness.momentum must lie in (0, 1), got {momentum}'
-            )
+        key = 'model.head.fairness'
+        check_integer(f'{key}.num_classes', num_classes)
+        check_number(f'{key}.momentum', momentum, '(0, 1)')
+        check_number(f'{key}.loss_weight', loss_weight, '[0, inf)')
+        check_type(f'{key}.moving_average', moving_average, bool, type(None))
         if moving_average is None:
             moving_average = num_classes >= self.MANY_CLASSES
         self.momentum = momentum
@@ -165,11 +168,15 @@ class GlobalLocalAlignmentLoss(nn.Module):
     """Weighted :func:`alignment_loss`, ``L_align`` (Sec. 3.3).
 
     Args:
-        loss_weight: Weight ``w_align`` of the loss.
+        loss_weight: Weight ``w_align`` of the loss, not negative.
+
+    Raises:
+        ValueError: If the weight is out of its range.
     """
 
     def __init__(self, loss_weight: float = 1.0) -> None:
         super().__init__()
+        check_number('model.align_loss.loss_weight', loss_weight, '[0, inf)')
         self.loss_weight = loss_weight
 
     def forward(

@@ -1,6 +1,9 @@
 """Which checkpoint a run goes on from: the newest one that is whole."""
 
+from numbers import Number
 from pathlib import Path
+
+from mmengine.runner import Runner
 
 from .checkpoint import load_tensors
 
@@ -18,7 +21,19 @@ def check_resumable(path: str | Path) -> None:
         FileNotFoundError: If there is no such file.
         ValueError: If it is damaged, or holds no whole state of a run.
     """
-    content = load_tensors(path)
+    check_parts(load_tensors(path), path)
+
+
+def check_parts(content: dict, path: str | Path) -> None:
+    """Refuse a checkpoint without the parts of a run's state.
+
+    Args:
+        content: The checkpoint.
+        path: Its file, for the error.
+
+    Raises:
+        ValueError: If a part is missing.
+    """
     wrong = [
         name for name in _PARTS if not isinstance(content.get(name), dict)
     ]
@@ -33,6 +48,65 @@ def check_resumable(path: str | Path) -> None:
             f'{path} cannot be resumed from, it lacks {", ".join(wrong)} of a '
             'run. To start from its weights, set load_from instead of --resume'
         )
+
+
+def check_state(runner: Runner, checkpoint: dict) -> None:
+    """Refuse the state of another run, which would fail at a later step.
+
+    Args:
+        runner: The runner that resumes, its optimizer built.
+        checkpoint: The checkpoint that it resumes from.
+
+    Raises:
+        ValueError: If a part is missing, or optimizer, schedules or log are
+            of another form.
+    """
+    path = runner._load_from or 'the latest checkpoint'
+    check_parts(checkpoint, path)
+    optimizer = runner.optim_wrapper.optimizer
+    saved, own = checkpoint['optimizer'], optimizer.state_dict()
+    parameters = [
+        p for group in optimizer.param_groups for p in group['params']
+    ]
+    wrong = []
+    if _form(saved.get('param_groups')) != _form(own['param_groups']):
+        wrong.append('optimizer.param_groups')
+    try:
+        if not all(
+            value.ndim == 0 or value.shape == parameters[index].shape
+            for index, moments in saved['state'].items()
+            for value in moments.values()
+        ):
+            wrong.append('optimizer.state')
+    except (AttributeError, IndexError, KeyError, TypeError):
+        wrong.append('optimizer.state')
+    log = checkpoint['message_hub']
+    if not all(
+        isinstance(log.get(name), dict)
+        for name in ('log_scalars', 'runtime_info', 'resumed_keys')
+    ):
+        wrong.append('message_hub')
+    schedules = [
+        schedule.state_dict() for schedule in runner.param_schedulers or []
+    ]
+    if _form(checkpoint.get('param_schedulers', [])) != _form(schedules):
+        wrong.append('param_schedulers')
+    if wrong:
+        raise ValueError(
+            f'{path} cannot be resumed from: {", ".join(wrong)} '
+            'is of another run than this config describes. Resume with the '
+            "config of that run, or set load_from to start from the file's "
+            'weights'
+        )
+
+
+def _form(state):
+    """Keys, lengths and kinds of plain data, without its values."""
+    if isinstance(state, dict):
+        return {key: _form(value) for key, value in state.items()}
+    if isinstance(state, (list, tuple)):
+        return [_form(value) for value in state]
+    return Number if isinstance(state, Number) else type(state)
 
 
 def is_remote(path: str) -> bool:

@@ -6,12 +6,19 @@ from pathlib import Path
 
 import pytest
 from mmengine.hooks import Hook
-from tiny import assert_same_tensors, build, train, weights
+from tiny import assert_same_tensors, build, tiny_config, train, weights
 
 from must_mm import checkpoint_hook
 from must_mm.checkpoint import load_tensors
 
 pytestmark = pytest.mark.onedl
+
+
+@pytest.fixture
+def config(config):
+    """Without validation, but where it is tested."""
+    config.val_dataloader = config.val_cfg = config.val_evaluator = None
+    return config
 
 
 def written(folder) -> list[str]:
@@ -70,7 +77,11 @@ def test_full_disk_leaves_the_previous_one(
         load_tensors(Path(config.work_dir, name))
 
 
-def test_old_best_one_stays_until_the_new_is_whole(config, monkeypatch):
+def test_old_best_one_stays_until_the_new_is_whole(
+    images, tmp_path, monkeypatch
+):
+    config = tiny_config(images, tmp_path / 'run')
+
     class Better(Hook):
         """Makes every validation better than the one before."""
 
@@ -99,20 +110,19 @@ def test_run_cleans_up_after_a_killed_one(config):
     assert written(folder) == ['epoch_3.pth', 'epoch_4.pth']
 
 
-def test_validation_alone(config):
+def test_validation_alone(images, tmp_path):
     """No checkpoint hook has to be ready for it."""
-    config.default_hooks.checkpoint.update(save_best=None)
-    assert build(config).val()
+    assert build(tiny_config(images, tmp_path / 'run')).val()
 
 
 def test_other_storage_is_left_to_the_engine(config, monkeypatch):
-    """As ``s3://`` would be: here, a backend of another name."""
-    config.default_hooks.checkpoint.backend_args = dict(backend='disk')
+    """As ``s3://`` would be: its backend is none of local files."""
 
     class NotLocal(checkpoint_hook.LocalBackend):
         pass
 
     monkeypatch.setattr(checkpoint_hook, 'LocalBackend', NotLocal)
     monkeypatch.setattr(checkpoint_hook, 'write_whole', FullDisk(0))
+    config.train_cfg.max_epochs = 1
     train(config)
-    assert written(config.work_dir) == ['epoch_2.pth', 'epoch_3.pth']
+    assert written(config.work_dir) == ['epoch_1.pth']
