@@ -92,6 +92,7 @@ setup(
         'onnx': ['onnx', 'onnxruntime', 'onnxscript'],
         'quickstart': ['matplotlib'],
         'test': [
+            'hypothesis',
             'matplotlib',
             'onnx',
             'onnxruntime',

@@ -76,7 +76,9 @@ def write_config(root: Path, iterations: int, every: int, seed: int) -> Path:
         options(root)
         | {
             'model.head.fairness.moving_average': True,
-            'train_dataloader.batch_size': 16,
+            # 50 iterations a pass
+            'train_dataloader.batch_size': 8,
+            'train_dataloader.dataset.indices': 400,
             'train_dataloader.num_workers': 2,
             'train_cfg': dict(
                 _delete_=True, by_epoch=False, max_iters=iterations
@@ -86,6 +88,7 @@ def write_config(root: Path, iterations: int, every: int, seed: int) -> Path:
             ),
             'default_hooks.checkpoint': dict(by_epoch=False, interval=every),
             'default_hooks.logger.interval': 1,
+            'log_processor': dict(by_epoch=False),
             'randomness.seed': seed,
         }
         | {
@@ -291,8 +294,8 @@ def crash_test(
     root: str | Path,
     kills: int = 20,
     seed: int = 0,
-    iterations: int = 300,
-    every: int = 5,
+    iterations: int = 120,
+    every: int = 3,
 ) -> bool:
     """Run the test and print a table of the kills and the comparison.
 
@@ -385,9 +388,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument('--kills', type=int, default=20)
     parser.add_argument('--work-dir', default='work_dirs/crash_test')
     parser.add_argument('--seed', type=int, default=0)
-    parser.add_argument('--iterations', type=int, default=300)
+    parser.add_argument('--iterations', type=int, default=120)
     parser.add_argument(
-        '--every', type=int, default=5, help='iterations to a checkpoint'
+        '--every', type=int, default=3, help='iterations to a checkpoint'
     )
     args = parser.parse_args(argv)
     return int(

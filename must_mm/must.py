@@ -78,9 +78,10 @@ class MUST(ImageClassifier):
         init_cfg: dict | None = None,
     ) -> None:
         for name, part in dict(
-            backbone=backbone,
-            neck=neck,
-            head=head,
+            backbone=backbone, neck=neck, head=head
+        ).items():
+            check_type(f'model.{name}', part, dict, nn.Module, type(None))
+        for name, part in dict(
             decoder=decoder,
             mim_head=mim_head,
             align_loss=align_loss,

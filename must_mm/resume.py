@@ -135,8 +135,10 @@ def find_resumable(work_dir: str | Path) -> tuple[str | None, list[str]]:
     named = pointer.read_text().strip() if pointer.is_file() else ''
     if is_remote(named):
         return named, []
-    folders = {work_dir, Path(named).parent if named else work_dir}
-    files = {file for folder in folders for file in folder.glob('*.pth')}
+    # a copied folder still names the original; with out_dir it has no files
+    files = list(work_dir.glob('*.pth'))
+    if named and not files:
+        files = list(Path(named).parent.glob('*.pth'))
     skipped = []
     if named and not Path(named).is_file():
         skipped.append(f'{named}, which {pointer} names, is gone')

@@ -37,8 +37,9 @@ def write_whole(path: str | Path, data: bytes) -> None:
         raise OSError(
             error.errno,
             f'{path} could not be written ({os.strerror(error.errno)}): it '
-            f'takes {len(data):,} bytes, {free:,} are free. No earlier file '
-            'was touched: make room and go on with --resume',
+            f'takes {len(data):,} bytes, {free:,} are free. Earlier files are '
+            'as they were; make room, then start again (a training with '
+            '--resume)',
         ) from error
     _sync_folder(path.parent)
 

@@ -74,8 +74,9 @@ class Runs:
 def payloads(mark: Path) -> dict[str, object]:
     """Objects whose unpickling makes the file ``mark``, each in its way."""
     path, touch = str(mark), f"open({str(mark)!r}, 'w')"
-    other = Path(path).with_name('payload.py')
-    other.write_text(touch)
+    other = Path(path).with_name('payload.py').absolute()
+    if other.parent.is_dir():
+        other.write_text(touch)
     return {
         'os.system': Runs(os.system, f'touch {path}'),
         'os.mkdir': Runs(os.mkdir, path),

@@ -57,7 +57,7 @@ def test_equal_means_every_bit(other, equal):
     assert equal_bits(dict(a=1), dict(b=1)) is False
 
 
-@pytest.mark.parametrize('options', [dict(kills=0), dict(every=300)])
+@pytest.mark.parametrize('options', [dict(kills=0), dict(every=120)])
 def test_options_out_of_range(tmp_path, options):
     with pytest.raises(ValueError, match='--kills.*--every'):
         crash_test(tmp_path, **options)
