@@ -98,12 +98,17 @@ def check_sums(path: Path) -> None:
     Files of PyTorch's old format have none.
 
     Raises:
-        ValueError: If a part of the archive has changed since it was written.
+        ValueError: If a part of the archive has changed since it was written,
+            or parts are compressed, which PyTorch never does.
         BadZipFile: If it is no whole archive.
     """
     if not zipfile.is_zipfile(path):
         return
     with zipfile.ZipFile(path) as archive:
+        # a small file must not become a large one
+        unpacked = sum(part.file_size for part in archive.infolist())
+        if unpacked > path.stat().st_size:
+            raise ValueError(f'its parts would take {unpacked:,} bytes')
         damaged = archive.testzip()
     if damaged:
         raise ValueError(f'checksum of {damaged} differs')

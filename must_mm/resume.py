@@ -73,7 +73,9 @@ def check_state(runner: Runner, checkpoint: dict) -> None:
         wrong.append('optimizer.param_groups')
     try:
         if not all(
-            value.ndim == 0 or value.shape == parameters[index].shape
+            value is None
+            or value.ndim == 0
+            or value.shape == parameters[index].shape
             for index, moments in saved['state'].items()
             for value in moments.values()
         ):

@@ -23,6 +23,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import traceback
 from collections import Counter
 from pathlib import Path
 
@@ -434,7 +435,12 @@ def fuzz(count: int, seed: int = 0, first: int = 0) -> tuple[Counter, list]:
             pid = os.fork()
             if pid == 0:
                 os.close(source)
-                child(batch, seed, contents, readers, folder, sink)
+                try:
+                    child(batch, seed, contents, readers, folder, sink)
+                except BaseException:
+                    traceback.print_exc()
+                finally:
+                    os._exit(1)
             os.close(sink)
             now = ''
             with os.fdopen(source) as report:

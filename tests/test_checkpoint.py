@@ -3,6 +3,7 @@
 import errno
 import os
 import pickle
+import zipfile
 
 import pytest
 import torch
@@ -202,6 +203,20 @@ def test_flipped_bit_of_a_weight_is_seen(tmp_path):
     path.write_bytes(data)
     assert not torch.equal(torch.load(path)['x'], torch.ones(1000))
     with pytest.raises(ValueError, match='x.pth.*damaged.*checksum of'):
+        load_tensors(path)
+
+
+def test_archive_that_would_grow_is_not_unpacked(tmp_path):
+    """A megabyte of zeros, compressed to a thousand bytes."""
+    path = tmp_path / 'bomb.pth'
+    save_tensors(dict(x=torch.zeros(250_000)), path)
+    with zipfile.ZipFile(path) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, 'w', zipfile.ZIP_DEFLATED) as archive:
+        for name, part in parts.items():
+            archive.writestr(name, part)
+    assert path.stat().st_size < 10_000
+    with pytest.raises(ValueError, match='bomb.pth.*would take 1,00'):
         load_tensors(path)
 
 

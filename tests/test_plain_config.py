@@ -47,7 +47,10 @@ def test_classifier_of_others_runs_no_code(tmp_path):
     """The registry would import and call ``os.mkdir``."""
     path, folder = tmp_path / 'evil.pth', tmp_path / 'made'
     config = dict(model=evil(folder))
-    state = {'backbone.x': torch.ones(1)}
+    state = {
+        'head.classifier': torch.ones(4, 2),
+        'head.logit_scale': torch.tensor(1.0),
+    }
     torch.save(dict(state_dict=state, meta=dict(config=config)), path)
     for use in (load_classifier, lambda path: publish(path, tmp_path / 'out')):
         with pytest.raises(ValueError, match='evil.pth.*os.mkdir'):

@@ -6,6 +6,7 @@ import resource
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -62,18 +63,17 @@ def test_failure_at_any_step(path, monkeypatch, step):
 
 
 @pytest.mark.parametrize('step', ['fsync', 'replace'])
-def test_killed_before_the_rename(path, step, subprocess_env):
+def test_killed_before_the_rename(path, step):
     """The bytes are under another name, which the next run removes."""
     script = (
         'import os, signal, sys\n'
-        'from must_mm import whole_file\n'
+        f'sys.path.insert(0, {str(Path(whole_file.__file__).parent)!r})\n'
+        'import whole_file\n'
         f'whole_file.os.{step} = lambda *a: os.kill(0, signal.SIGKILL)\n'
         'whole_file.write_whole(sys.argv[1], b"new")\n'
     )
     done = subprocess.run(
-        [sys.executable, '-c', script, str(path)],
-        env=subprocess_env,
-        start_new_session=True,
+        [sys.executable, '-c', script, str(path)], start_new_session=True
     )
     assert done.returncode == -signal.SIGKILL
     assert path.read_bytes() == b'old'
