@@ -102,12 +102,19 @@ def test_none_yet(tmp_path):
 def test_other_folder_and_other_storage(run, tmp_path):
     """The pointer leads to ``out_dir``, even on a remote storage."""
     (tmp_path / 'far').mkdir()
-    os.rename(run / 'epoch_3.pth', tmp_path / 'far' / 'epoch_3.pth')
+    for path in run.glob('*.pth'):
+        path.rename(tmp_path / 'far' / path.name)
     pointer = run / 'last_checkpoint'
     pointer.write_text(f'{tmp_path}/far/epoch_3.pth')
     assert find_resumable(run)[0] == f'{tmp_path}/far/epoch_3.pth'
     pointer.write_text('s3://bucket/epoch_3.pth')
     assert find_resumable(run)[0] == 's3://bucket/epoch_3.pth'
+
+
+def test_copied_folder_is_a_run_of_its_own(run, finished):
+    """Its pointer still names the original, which may have gone on."""
+    (run / 'last_checkpoint').write_text(f'{finished}/epoch_3.pth')
+    assert find_resumable(run) == (f'{run}/epoch_3.pth', [])
 
 
 @pytest.mark.parametrize('part', ['optimizer', 'meta', 'state_dict'])
