@@ -99,6 +99,7 @@ setup(
         'onnx': ['onnx', 'onnxruntime', 'onnxscript'],
         'quickstart': ['matplotlib'],
         'test': [
+            'hypothesis',
             'matplotlib',
             'onnx',
             'onnxruntime',

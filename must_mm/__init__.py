@@ -9,6 +9,7 @@ from mmpretrain.apis import ModelHub
 
 from . import checkpoint, replay
 from .bad_images import BadImageHook, SkipBadImages
+from .checkpoint_hook import SafeCheckpointHook
 from .classifier import (
     CLIPProjection,
     DistilledPseudoLabelHead,
@@ -83,6 +84,7 @@ __all__ = [
     'OpenCLIPBackbone',
     'OpenCLIPStart',
     'PseudoLabelHead',
+    'SafeCheckpointHook',
     'SeedSample',
     'SkipBadImages',
     'TeacherStudentTestLoop',

@@ -12,7 +12,9 @@ from mmengine.hooks import Hook
 from mmpretrain.registry import DATASETS, HOOKS
 
 from .loading import UnreadableImage
+from .resume import saved_values
 from .seeding import EpochIndex
+from .validation import check_integer
 
 MARK = 'bad_images'
 
@@ -45,17 +47,15 @@ class SkipBadImages:
         options: Arguments of the data set.
 
     Raises:
-        ValueError: If ``max_bad_images`` is negative.
+        ValueError: If ``max_bad_images`` is no integer, or negative.
     """
 
     def __init__(
         self, dataset: str, max_bad_images: int = 100, **options
     ) -> None:
-        if max_bad_images < 0:
-            raise ValueError(
-                'train_dataloader.dataset.max_bad_images must not be '
-                f'negative, got {max_bad_images}'
-            )
+        check_integer(
+            'train_dataloader.dataset.max_bad_images', max_bad_images, 0
+        )
         self.dataset = DATASETS.build(dict(type=dataset, **options))
         self.max_bad_images = max_bad_images
 
@@ -179,4 +179,4 @@ class BadImageHook(Hook):
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
         """Go on with the list of the run that is resumed."""
         if runner._resume:
-            self.bad = dict(checkpoint.get(MARK, {}))
+            self.bad = dict(saved_values(runner, checkpoint, MARK, str))

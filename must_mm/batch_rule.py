@@ -12,6 +12,8 @@ import os
 
 from mmengine.config import Config
 
+from .validation import check_integer
+
 KEY = 'published_batch'
 WORLD_SIZE = dict(
     pytorch='WORLD_SIZE', slurm='SLURM_NTASKS', mpi='OMPI_COMM_WORLD_SIZE'
@@ -83,11 +85,7 @@ def follow_batch(cfg: Config, processes: int) -> str | None:
     if KEY not in cfg:
         return None
     published = cfg.pop(KEY)
-    if not isinstance(published, int) or published < 1:
-        raise ValueError(
-            f'{KEY} must be a positive integer, got {published!r}; without '
-            'the key, rates and decays are taken as they are'
-        )
+    check_integer(KEY, published)
     batch = total_batch(cfg, processes)
     optimizer = cfg.optim_wrapper.optimizer
     ratio = batch / published

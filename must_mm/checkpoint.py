@@ -8,8 +8,10 @@ to running code by itself, another keeps PyTorch's own default.
 """
 
 import functools
+import io
 import os
 import pickle
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +20,8 @@ import numpy as np
 import torch
 from mmengine.logging import HistoryBuffer
 from mmengine.runner import CheckpointLoader
+
+from .whole_file import write_whole
 
 _NUMPY = getattr(np, '_core', None) or np.core
 _FORCE = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD'
@@ -88,6 +92,28 @@ def plain_data_only(path: str | Path) -> Iterator[None]:
             os.environ[_FORCE] = before
 
 
+def check_sums(path: Path) -> None:
+    """Compare an archive with the checksums in it, which PyTorch does not.
+
+    Files of PyTorch's old format have none.
+
+    Raises:
+        ValueError: If a part of the archive has changed since it was written,
+            or parts are compressed, which PyTorch never does.
+        BadZipFile: If it is no whole archive.
+    """
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as archive:
+        # a small file must not become a large one
+        unpacked = sum(part.file_size for part in archive.infolist())
+        if unpacked > path.stat().st_size:
+            raise ValueError(f'its parts would take {unpacked:,} bytes')
+        damaged = archive.testzip()
+    if damaged:
+        raise ValueError(f'checksum of {damaged} differs')
+
+
 def load_tensors(path: str | Path) -> dict:
     """Load a checkpoint to the CPU without running code it may contain.
 
@@ -96,7 +122,8 @@ def load_tensors(path: str | Path) -> dict:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If the file is damaged or holds anything but data.
+        ValueError: If the file is damaged, holds anything but data, or no
+            dict.
     """
     path = Path(path).expanduser()
     if not path.is_file():
@@ -106,22 +133,36 @@ def load_tensors(path: str | Path) -> dict:
             from safetensors.torch import load_file
 
             return load_file(path)
-        return torch.load(path, map_location='cpu', weights_only=True)
+        check_sums(path)
+        content = torch.load(path, map_location='cpu', weights_only=True)
+    if not isinstance(content, dict):
+        raise ValueError(
+            f'{path} holds a {type(content).__name__}, no dict of a checkpoint'
+        )
+    return content
 
 
 def save_tensors(content: dict, path: str | Path) -> None:
-    """Write a checkpoint under a temporary name, then rename it.
+    """Write a checkpoint that appears once it is whole.
 
-    A reader sees the old file or the whole new one, never a part.
+    Raises:
+        OSError: If it cannot be written; see :func:`write_whole`.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f'.{path.name}.{os.getpid()}.partial')
-    try:
-        torch.save(content, partial)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    write_whole(path, buffer.getbuffer())
+
+
+def without_code(content: dict) -> dict:
+    """Drop ``meta.config``, a text that MMEngine runs when it resumes.
+
+    MMEngine writes ``meta.cfg`` instead, which it only reads; checkpoints of
+    MMCV 1 have such a text, harmless or not.
+    """
+    meta = content.get('meta') if isinstance(content, dict) else None
+    if isinstance(meta, dict) and isinstance(meta.get('config'), str):
+        del meta['config']
+    return content
 
 
 def _as_plain_data(loader: Callable) -> Callable:
@@ -129,7 +170,7 @@ def _as_plain_data(loader: Callable) -> Callable:
     @functools.wraps(loader)
     def load(filename, *args, **kwargs):
         with plain_data_only(filename):
-            return loader(filename, *args, **kwargs)
+            return without_code(loader(filename, *args, **kwargs))
 
     return load
 
@@ -145,5 +186,27 @@ def load_local(filename: str, map_location=None) -> dict:
     """MMEngine's loader of local files; tensors come to the CPU.
 
     OneDL's own loader allows ``getattr`` while it loads, so it is not used.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is no checkpoint of plain data.
     """
-    return load_tensors(filename)
+    content = without_code(load_tensors(filename))
+    state = content.get('state_dict', content)
+    if not isinstance(state, dict) or not all(
+        isinstance(name, str) for name in state
+    ):
+        raise ValueError(
+            f'{filename} holds no state dict, which maps names to tensors'
+        )
+    if state is not content:
+        strangers = [
+            name
+            for name, value in state.items()
+            if not isinstance(value, torch.Tensor)
+        ]
+        if strangers:
+            raise ValueError(
+                f'{filename}: state_dict.{strangers[0]} is no tensor'
+            )
+    return content

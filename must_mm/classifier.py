@@ -11,6 +11,7 @@ from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 
 from .losses import self_training_loss
+from .validation import check_integer, check_number, check_type
 
 
 @MODELS.register_module()
@@ -23,13 +24,19 @@ class CLIPProjection(BaseModule):
     Args:
         in_channels: Token width ``D``.
         out_channels: Width ``E`` of the joint image-text space.
-        eps: Epsilon of the LayerNorm; CLIP's is 1e-5.
+        eps: Epsilon of the LayerNorm, positive; CLIP's is 1e-5.
+
+    Raises:
+        ValueError: If a value is out of its range.
     """
 
     def __init__(
         self, in_channels: int, out_channels: int, eps: float = 1e-5
     ) -> None:
         super().__init__()
+        check_integer('model.neck.in_channels', in_channels)
+        check_integer('model.neck.out_channels', out_channels)
+        check_number('model.neck.eps', eps, '(0, inf)')
         self.ln_post = nn.LayerNorm(in_channels, eps=eps)
         self.proj = nn.Parameter(
             torch.randn(in_channels, out_channels) / math.sqrt(in_channels)
@@ -82,13 +89,13 @@ class SelfTrainingHead(ClsHead):
             is trusted, in (0, 1).
         fairness: Config of the fairness loss, without ``num_classes``;
             ``None`` trains without it.
-        logit_scale: Initial ``s``. Weights that are loaded may bring their
-            own.
+        logit_scale: Initial ``s``, positive. Weights that are loaded may bring
+            their own.
         topk: Accuracies to report when MMPretrain asks for them.
         init_cfg: MMEngine's initialisation config.
 
     Raises:
-        ValueError: If ``threshold`` is outside (0, 1) or there are fewer than
+        ValueError: If a value is out of its range, or there are fewer than
             two classes.
     """
 
@@ -103,14 +110,11 @@ class SelfTrainingHead(ClsHead):
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(topk=topk, init_cfg=init_cfg)
-        if not 0 < threshold < 1:
-            raise ValueError(
-                f'model.head.threshold must lie in (0, 1), got {threshold}'
-            )
-        if num_classes < 2:
-            raise ValueError(
-                f'model.head.num_classes must be at least 2, got {num_classes}'
-            )
+        check_integer('model.head.num_classes', num_classes, at_least=2)
+        check_integer('model.head.in_channels', in_channels)
+        check_number('model.head.threshold', threshold, '(0, 1)')
+        check_number('model.head.logit_scale', logit_scale, '(0, inf)')
+        check_type('model.head.fairness', fairness, dict, type(None))
         self.num_classes = num_classes
         self.in_channels = in_channels
         self.threshold = threshold

@@ -15,6 +15,7 @@ from mmpretrain.models import ImageClassifier
 from mmpretrain.registry import TASK_UTILS
 
 from .checkpoint import load_tensors, save_tensors
+from .plain_config import check_types
 from .towers import tower_config
 
 
@@ -115,11 +116,12 @@ def read_classifier(path: str | Path) -> dict:
     """
     content = load_tensors(path)
     meta = content.get('meta')
-    if not isinstance(meta, dict) or 'config' not in meta:
+    if not (isinstance(meta, dict) and isinstance(meta.get('config'), dict)):
         raise ValueError(
             f'{path} is no converted zero-shot classifier: make one with '
             'tools/convert_clip.py'
         )
+    check_types(meta['config'], path)
     return content
 
 
@@ -137,13 +139,20 @@ def load_classifier(
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is another kind of file.
-        RuntimeError: If the weights do not fit the config in the file.
+        ValueError: If it is another kind of file, or no classifier can be
+            built from it.
     """
     content = read_classifier(path)
-    model = get_model(Config(content['meta']['config']), device=device)
-    model.load_state_dict(content['state_dict'])
-    model._dataset_meta = content['meta']['dataset_meta']
+    try:
+        model = get_model(Config(content['meta']['config']), device=device)
+        model.load_state_dict(content['state_dict'])
+        model._dataset_meta = content['meta']['dataset_meta']
+    except Exception as error:  # constructors raise anything
+        raise ValueError(
+            f'{path}: its config and weights make no classifier '
+            f'({type(error).__name__}: {error}). Convert it again with '
+            'tools/convert_clip.py'
+        ) from error
     return model
 
 

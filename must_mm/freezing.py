@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 import torch.nn as nn
 
+from .validation import check_strings
+
 
 def freeze_except(model: nn.Module, keep: Sequence[str]) -> None:
     """Freeze every parameter that ``keep`` does not name.
@@ -19,7 +21,9 @@ def freeze_except(model: nn.Module, keep: Sequence[str]) -> None:
 
     Raises:
         ValueError: If an entry names nothing that could train.
+        TypeError: If ``keep`` is no list of strings.
     """
+    check_strings('model.train_only', keep)
     owners = dict(model.named_modules())
     unused, trained = set(keep), set()
     for name, param in model.named_parameters():

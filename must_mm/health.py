@@ -13,6 +13,9 @@ from mmengine.model import is_model_wrapper
 from mmpretrain.registry import HOOKS
 from torch.nn.utils import get_total_norm
 
+from .resume import saved_values
+from .validation import check_integer, check_number
+
 TEACHER_CONFIDENCE = 'teacher_confidence'
 CONFIDENT = 'conf_ratio'
 TOP_CLASS, TOP_SHARE = 'top_class', 'top_class_share'
@@ -130,20 +133,9 @@ class HealthHook(Hook):
         collapse_share: float = 0.95,
         max_skipped_steps: int = 30,
     ) -> None:
-        if patience < 1:
-            raise ValueError(
-                f'HealthHook.patience must be at least 1, got {patience}'
-            )
-        if not 0 < collapse_share <= 1:
-            raise ValueError(
-                'HealthHook.collapse_share must lie in (0, 1], got '
-                f'{collapse_share}'
-            )
-        if max_skipped_steps < 1:
-            raise ValueError(
-                'HealthHook.max_skipped_steps must be at least 1, got '
-                f'{max_skipped_steps}'
-            )
+        check_integer('HealthHook.patience', patience)
+        check_number('HealthHook.collapse_share', collapse_share, '(0, 1]')
+        check_integer('HealthHook.max_skipped_steps', max_skipped_steps)
         self.patience = patience
         self.collapse_share = collapse_share
         self.max_skipped_steps = max_skipped_steps
@@ -218,7 +210,11 @@ class HealthHook(Hook):
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
         """Go on with the counts of the run that is resumed."""
         if runner._resume:
-            self.counts = Counts(**checkpoint.get(self.STATE, {}))
+            saved = saved_values(runner, checkpoint, self.STATE, int)
+            known = asdict(self.counts)
+            self.counts = Counts(
+                **{name: saved.get(name, known[name]) for name in known}
+            )
 
     # --------------------------------------------------------------- checks
 

@@ -11,6 +11,7 @@ from mmengine.runner import Runner
 
 from .batch_rule import count_processes, follow_batch
 from .guards import check_training_data
+from .resume import check_resumable, find_resumable, is_remote
 
 
 def parse_args(
@@ -37,8 +38,8 @@ def parse_args(
             '--resume',
             nargs='?',
             const='auto',
-            help='go on from the latest checkpoint in the work dir, or from '
-            'the given one',
+            help='go on from the newest whole checkpoint in the work dir, or '
+            'from the given one',
         )
         parser.add_argument(
             '--amp', action='store_true', help='automatic mixed precision'
@@ -79,14 +80,45 @@ def load_config(args: argparse.Namespace) -> Config:
     checkpoint = getattr(args, 'checkpoint', None)
     if checkpoint:
         cfg.load_from = checkpoint
-    resume = getattr(args, 'resume', None)
-    if resume:
-        cfg.resume = True
-        cfg.load_from = None if resume == 'auto' else resume
     if getattr(args, 'amp', False):
         cfg.optim_wrapper.type = 'AmpOptimWrapper'
         cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
     return cfg
+
+
+def choose_checkpoint(cfg: Config, resume: str | None) -> list[str]:
+    """Settle what a run goes on from.
+
+    Args:
+        cfg: Config of the run; ``resume`` and ``load_from`` are set in place.
+            A run without any checkpoint yet begins as without ``--resume``.
+        resume: A checkpoint, ``'auto'`` for the newest whole one of the work
+            dir, or ``None``.
+
+    Returns:
+        What was chosen and what was skipped, to be logged.
+
+    Raises:
+        FileNotFoundError: If the given checkpoint does not exist.
+        ValueError: If the given one, or any in the work dir, is not whole.
+    """
+    if cfg.get('resume') and not resume:
+        resume = cfg.get('load_from') or 'auto'
+    if not resume:
+        return []
+    if resume != 'auto':
+        if not is_remote(resume):
+            check_resumable(resume)
+        cfg.resume, cfg.load_from = True, resume
+        return []
+    newest, skipped = find_resumable(cfg.work_dir)
+    if newest is None:
+        cfg.resume = False
+        return [f'--resume: no checkpoint in {cfg.work_dir}, the run begins']
+    cfg.resume, cfg.load_from = True, newest
+    return [f'--resume skips {reason}' for reason in skipped] + [
+        f'--resume goes on from {newest}'
+    ]
 
 
 def use_gloo(cfg: Config) -> None:
@@ -122,10 +154,13 @@ def build_runner(
         use_gloo(cfg)
     if phase == 'train':
         changes = follow_batch(cfg, count_processes(args.launcher))
+        resumed = choose_checkpoint(cfg, args.resume)
     runner = Runner.from_cfg(cfg)
     if phase == 'train':
         if changes:
             runner.logger.info(changes)
+        for line in resumed:
+            runner.logger.info(line)
         # before the schedule is built, which fails without a clear reason
         try:
             loader = runner.train_dataloader

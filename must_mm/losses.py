@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from mmpretrain.registry import MODELS
 
 from .distributed import gather
+from .validation import check_integer, check_number, check_type
 
 
 def self_training_loss(
@@ -94,6 +95,24 @@ def alignment_loss(
     return (local_feats - global_feats).pow(2).sum(dim=-1).mean()
 
 
+def _distribution(
+    shares: Sequence[float] | None, num_classes: int
+) -> torch.Tensor | None:
+    """Check the shares of the classes, positive and of sum 1."""
+    if shares is None:
+        return None
+    key = 'model.head.fairness.prior'
+    check_type(key, shares, list, tuple)
+    for share in shares:
+        check_number(key, share, '(0, 1)')
+    if len(shares) != num_classes or abs(sum(shares) - 1) > 1e-4:
+        raise ValueError(
+            f'{key} must be {num_classes} positive shares of sum 1, got '
+            f'{shares}'
+        )
+    return torch.tensor(shares, dtype=torch.float32)
+
+
 @MODELS.register_module()
 class FairnessLoss(nn.Module):
     """``L_fair`` over the batch, or over a running average for many classes.
@@ -110,13 +129,14 @@ class FairnessLoss(nn.Module):
         momentum: Weight of the past in the running average, in (0, 1).
         moving_average: Whether to use the running average; ``None`` uses it
             from 512 classes on, as published.
-        loss_weight: Weight ``w_fair`` of the loss.
+        loss_weight: Weight ``w_fair`` of the loss, not negative.
         prior: Share of each class, positive and of sum 1; uniform by
             default.
 
     Raises:
-        ValueError: If ``momentum`` is outside (0, 1), or the prior is no
+        ValueError: If a value is out of its range, or the prior is no
             distribution over the classes.
+        TypeError: If a value is of another type.
     """
 
     MANY_CLASSES = 512
@@ -130,23 +150,15 @@ class FairnessLoss(nn.Module):
         prior: Sequence[float] | None = None,
     ) -> None:
         super().__init__()
-        if prior is not None:
-            prior = torch.tensor(prior, dtype=torch.float32)
-            if (
-                prior.shape != (num_classes,)
-                or prior.min() <= 0
-                or abs(prior.sum() - 1) > 1e-4
-            ):
-                raise ValueError(
-                    f'head.fairness.prior must be {num_classes} positive '
-                    f'shares of sum 1, got {prior.tolist()}'
-                )
+        key = 'model.head.fairness'
+        check_integer(f'{key}.num_classes', num_classes)
+        check_number(f'{key}.momentum', momentum, '(0, 1)')
+        check_number(f'{key}.loss_weight', loss_weight, '[0, inf)')
+        check_type(f'{key}.moving_average', moving_average, bool, type(None))
         # part of the config, not of the checkpoint
-        self.register_buffer('prior', prior, persistent=False)
-        if not 0 < momentum < 1:
-            raise ValueError(
-                f'head.fairness.momentum must lie in (0, 1), got {momentum}'
-            )
+        self.register_buffer(
+            'prior', _distribution(prior, num_classes), persistent=False
+        )
         if moving_average is None:
             moving_average = num_classes >= self.MANY_CLASSES
         self.momentum = momentum
@@ -192,11 +204,15 @@ class GlobalLocalAlignmentLoss(nn.Module):
     """Weighted :func:`alignment_loss`, ``L_align`` (Sec. 3.3).
 
     Args:
-        loss_weight: Weight ``w_align`` of the loss.
+        loss_weight: Weight ``w_align`` of the loss, not negative.
+
+    Raises:
+        ValueError: If the weight is out of its range.
     """
 
     def __init__(self, loss_weight: float = 1.0) -> None:
         super().__init__()
+        check_number('model.align_loss.loss_weight', loss_weight, '[0, inf)')
         self.loss_weight = loss_weight
 
     def forward(

@@ -10,6 +10,7 @@ from mmpretrain.structures import DataSample
 
 from .architecture import check_architecture
 from .teacher import ema_update
+from .validation import check_number
 
 
 @MODELS.register_module()
@@ -59,11 +60,8 @@ class MAECT(ImageClassifier):
             data_preprocessor=data_preprocessor,
             init_cfg=init_cfg,
         )
-        if encoder_decay is not None and not 0 <= encoder_decay <= 1:
-            raise ValueError(
-                'model.encoder_decay must lie in [0, 1] or be None, got '
-                f'{encoder_decay}'
-            )
+        if encoder_decay is not None:
+            check_number('model.encoder_decay', encoder_decay, '[0, 1]')
         if self.head.in_channels != self.backbone.embed_dims:
             raise ValueError(
                 f'model.head.projector.in_channels is {self.head.in_channels},'

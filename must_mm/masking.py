@@ -13,6 +13,8 @@ from mmengine.model import BaseModule
 from mmpretrain.datasets import SimMIMMaskGenerator
 from mmpretrain.registry import MODELS, TRANSFORMS
 
+from .validation import check_integer, check_number
+
 
 @TRANSFORMS.register_module()
 class MUSTMaskGenerator(SimMIMMaskGenerator):
@@ -44,11 +46,7 @@ class MUSTMaskGenerator(SimMIMMaskGenerator):
             ('mask_patch_size', mask_patch_size),
             ('model_patch_size', model_patch_size),
         ):
-            if not isinstance(size, int) or size < 1:
-                raise ValueError(
-                    f'MUSTMaskGenerator.{name} must be a '
-                    f'positive integer, got {size!r}'
-                )
+            check_integer(f'MUSTMaskGenerator.{name}', size)
         if input_size % mask_patch_size:
             raise ValueError(
                 f'MUSTMaskGenerator.input_size ({input_size}) must be a '
@@ -59,11 +57,7 @@ class MUSTMaskGenerator(SimMIMMaskGenerator):
                 f'MUSTMaskGenerator.mask_patch_size ({mask_patch_size}) must '
                 f'be a multiple of model_patch_size ({model_patch_size})'
             )
-        if not 0 < mask_ratio < 1:
-            raise ValueError(
-                'MUSTMaskGenerator.mask_ratio must lie in '
-                f'(0, 1), got {mask_ratio}'
-            )
+        check_number('MUSTMaskGenerator.mask_ratio', mask_ratio, '(0, 1)')
         super().__init__(
             input_size, mask_patch_size, model_patch_size, mask_ratio
         )
@@ -109,10 +103,15 @@ class MaskToken(BaseModule):
     Args:
         embed_dims: Width ``D`` of the patch embeddings.
         init_std: Standard deviation of the normal initialisation.
+
+    Raises:
+        ValueError: If a value is out of its range.
     """
 
     def __init__(self, embed_dims: int, init_std: float = 0.02) -> None:
         super().__init__()
+        check_integer('model.masking.embed_dims', embed_dims)
+        check_number('model.masking.init_std', init_std, '[0, inf)')
         self.init_std = init_std
         self.token = nn.Parameter(torch.zeros(1, 1, embed_dims))
 
@@ -161,10 +160,15 @@ class MaskColour(BaseModule):
         channels: Channels of the image.
         init_std: Standard deviation of the normal initialisation around the
             mean colour, which is 0 after normalisation.
+
+    Raises:
+        ValueError: If a value is out of its range.
     """
 
     def __init__(self, channels: int = 3, init_std: float = 0.02) -> None:
         super().__init__()
+        check_integer('model.masking.channels', channels)
+        check_number('model.masking.init_std', init_std, '[0, inf)')
         self.init_std = init_std
         self.colour = nn.Parameter(torch.zeros(1, channels, 1, 1))
 

@@ -15,6 +15,7 @@ from .architecture import check_architecture
 from .features import capture, mask_on_grid, to_map
 from .freezing import freeze_except
 from .masking import mask_for
+from .validation import check_type
 
 STUDENT, TEACHER = 'student', 'teacher'
 CLASSIFIER_PARTS = ('backbone', 'neck', 'head')
@@ -58,6 +59,7 @@ class MUST(ImageClassifier):
     Raises:
         ValueError: If ``predict_with`` is neither student nor teacher, or
             only one of ``decoder`` and ``mim_head`` is given.
+        TypeError: If a part is no config.
     """
 
     def __init__(
@@ -76,6 +78,20 @@ class MUST(ImageClassifier):
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
     ) -> None:
+        for name, part in dict(
+            backbone=backbone, neck=neck, head=head
+        ).items():
+            check_type(f'model.{name}', part, dict, nn.Module, type(None))
+        for name, part in dict(
+            decoder=decoder,
+            mim_head=mim_head,
+            align_loss=align_loss,
+            masking=masking,
+            start=start,
+            data_preprocessor=data_preprocessor,
+        ).items():
+            check_type(f'model.{name}', part, dict, type(None))
+        check_type('model.local_features', local_features, str, type(None))
         data_preprocessor = dict(data_preprocessor or {})
         data_preprocessor.setdefault('type', 'TwoViewDataPreprocessor')
         super().__init__(

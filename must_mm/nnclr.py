@@ -16,6 +16,7 @@ from mmpretrain.structures import DataSample
 from .distributed import gather
 from .queue import NO_SAMPLE
 from .teacher import ema_update
+from .validation import check_number
 
 
 def nnclr_loss(
@@ -72,15 +73,9 @@ class NNCLRHead(BaseModule):
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
-        if temperature <= 0:
-            raise ValueError(
-                f'model.head.temperature must be positive, got {temperature}'
-            )
-        if target_decay is not None and not 0 <= target_decay <= 1:
-            raise ValueError(
-                'model.head.target_decay must lie in [0, 1] or be None, got '
-                f'{target_decay}'
-            )
+        check_number('model.head.temperature', temperature, '(0, inf)')
+        if target_decay is not None:
+            check_number('model.head.target_decay', target_decay, '[0, 1]')
         widths = {
             'projector.out_channels': projector['out_channels'],
             'predictor.in_channels': predictor['in_channels'],

@@ -9,6 +9,8 @@ from mmpretrain.engine import LearningRateDecayOptimWrapperConstructor
 from mmpretrain.registry import OPTIM_WRAPPER_CONSTRUCTORS, PARAM_SCHEDULERS
 from torch import nn
 
+from .validation import check_integer, check_number
+
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
 class HeadAndLayerDecayConstructor(LearningRateDecayOptimWrapperConstructor):
@@ -27,6 +29,13 @@ class HeadAndLayerDecayConstructor(LearningRateDecayOptimWrapperConstructor):
         super().add_params(params, module, prefix=prefix, **kwargs)
         if prefix:  # a submodule, on the way down
             return
+        for key in ('head_lr', 'head_weight_decay'):
+            if key in self.paramwise_cfg:
+                check_number(
+                    f'optim_wrapper.paramwise_cfg.{key}',
+                    self.paramwise_cfg[key],
+                    '[0, inf)',
+                )
         own = {
             key: self.paramwise_cfg[f'head_{key}']
             for key in ('lr', 'weight_decay')
@@ -55,8 +64,7 @@ class WarmupCosineLR(LRSchedulerMixin, _ParamScheduler):
             the config turns them into iterations.
 
     Raises:
-        ValueError: If ``warmup_ratio`` is outside [0, 1) or ``end`` is not
-            given.
+        ValueError: If a value is out of its range, or ``end`` is not given.
     """
 
     def __init__(
@@ -67,15 +75,13 @@ class WarmupCosineLR(LRSchedulerMixin, _ParamScheduler):
         end: int = INF,
         **kwargs,
     ) -> None:
-        if not 0 <= warmup_ratio < 1:
-            raise ValueError(
-                'param_scheduler.warmup_ratio must lie in [0, 1), got '
-                f'{warmup_ratio}'
-            )
+        check_number('param_scheduler.warmup_ratio', warmup_ratio, '[0, 1)')
         if end == INF:
             raise ValueError(
                 'param_scheduler.end is needed, the length of the training'
             )
+        check_integer('param_scheduler.begin', begin, at_least=0)
+        check_integer('param_scheduler.end', end, at_least=begin + 1)
         self.total = end - begin
         self.warmup = int(warmup_ratio * self.total)
         super().__init__(optimizer, begin=begin, end=end, **kwargs)

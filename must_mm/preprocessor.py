@@ -1,8 +1,12 @@
 """Normalise both training views as one validation image is normalised."""
 
+from collections.abc import Sequence
+
 import torch
 from mmpretrain.models import ClsDataPreprocessor
 from mmpretrain.registry import MODELS
+
+from .validation import check_number, check_type
 
 
 @MODELS.register_module()
@@ -11,8 +15,36 @@ class TwoViewDataPreprocessor(ClsDataPreprocessor):
 
     Outside training it is :class:`ClsDataPreprocessor`, so that an exported
     classifier sees exactly the images that MUST was validated on. Takes the
-    same arguments.
+    same arguments; ``mean`` and ``std`` have a number for each channel, those
+    of ``std`` positive.
+
+    Raises:
+        ValueError: If one of these numbers is out of its range.
+        TypeError: If one of them is no list, or ``to_rgb`` is no bool.
     """
+
+    def __init__(
+        self,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+        to_rgb: bool = False,
+        **kwargs,
+    ) -> None:
+        key = 'model.data_preprocessor'
+        check_type(f'{key}.to_rgb', to_rgb, bool)
+        for name, values, interval in (
+            ('mean', mean, '(-inf, inf)'),
+            ('std', std, '(0, inf)'),
+        ):
+            check_type(f'{key}.{name}', values, list, tuple, type(None))
+            for value in values or ():
+                check_number(f'{key}.{name}', value, interval)
+        if len(mean or ()) != len(std or ()) or len(mean or ()) not in (0, 3):
+            raise ValueError(
+                f'{key}.mean and {key}.std must have 3 numbers each, one for '
+                f'each channel, or be None; got {mean} and {std}'
+            )
+        super().__init__(mean=mean, std=std, to_rgb=to_rgb, **kwargs)
 
     def forward(self, data: dict, training: bool = False) -> dict:
         """Move to the device, convert to RGB and normalise.

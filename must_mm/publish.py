@@ -18,6 +18,8 @@ from mmpretrain.models import ImageClassifier
 from mmpretrain.registry import MODELS
 
 from .checkpoint import load_tensors
+from .plain_config import check_types
+from .whole_file import write_whole
 
 _PARTS = ('backbone', 'neck', 'head')
 # Heads of MUST, MMPretrain's heads with the same function, and the linear
@@ -255,6 +257,7 @@ def publish(
         plain['test_dataloader'] = dict(
             dataset=dict(type='CustomDataset', pipeline=pipeline)
         )
+    check_types(plain, checkpoint)
     if _needs_must_mm(plain['model']):
         plain['custom_imports'] = dict(
             imports=['must_mm'], allow_failed_imports=False
@@ -270,7 +273,7 @@ def publish(
     out = Path(out)
     out.parent.mkdir(parents=True, exist_ok=True)
     weights = out.with_name(f'{out.stem}-{digest}.pth')
-    weights.write_bytes(buffer.getbuffer())
+    write_whole(weights, buffer.getbuffer())
     described = weights.with_suffix('.py')
     described.write_text(Config(plain).pretty_text, encoding='utf-8')
     return weights, described

@@ -30,6 +30,7 @@ from .converted import (
 )
 from .text import Names, read_classes, read_templates, text_classifier
 from .towers import is_plain_vit
+from .validation import check_integer, check_type
 
 CACHE = 'MUST_MM_CACHE'
 
@@ -83,6 +84,7 @@ class OpenCLIPStart:
 
     Raises:
         ValueError: If names, templates, model or tag are not usable.
+        TypeError: If a value is of another type.
         FileNotFoundError: If a file is missing.
     """
 
@@ -96,6 +98,12 @@ class OpenCLIPStart:
         image_size: int | None = None,
         cache_dir: str | None = None,
     ) -> None:
+        check_type('model.start.model', model, str)
+        check_type('model.start.pretrained', pretrained, str)
+        check_type('model.start.allow_duplicates', allow_duplicates, bool)
+        check_type('model.start.cache_dir', cache_dir, str, Path, type(None))
+        if image_size is not None:
+            check_integer('model.start.image_size', image_size)
         self.classes = read_classes(
             classes, 'model.start.classes', allow_duplicates
         )

@@ -5,6 +5,7 @@ source-free adaptation method: only the weights of the source are needed.
 """
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import torch
 import torch.nn as nn
@@ -12,6 +13,7 @@ from mmengine.runner import CheckpointLoader
 from mmpretrain.registry import TASK_UTILS
 
 from .text import Names, read_classes
+from .validation import check_integer, check_type
 
 # Linear layers of MMPretrain's heads, and where they go.
 _HEADS = {
@@ -40,6 +42,10 @@ def check_class_map(
             + (f'; without rows: {missing}' if missing else '')
             + (f'; not a class: {unknown}' if unknown else '')
         )
+    for name in classes:
+        check_type(f'{key}.{name}', class_map[name], list, tuple)
+        for row in class_map[name]:
+            check_integer(f'{key}.{name}', row, at_least=0)
     empty = [name for name in classes if not class_map[name]]
     if empty:
         raise ValueError(
@@ -103,9 +109,13 @@ class ClassifierStart:
         classes: Names,
         class_map: Mapping[str, Sequence[int]] | None = None,
     ) -> None:
+        check_type('model.start.checkpoint', checkpoint, str, Path)
+        check_type('model.start.class_map', class_map, Mapping, type(None))
         self.checkpoint = str(checkpoint)
         self.classes = read_classes(classes, 'model.start.classes')
-        self.groups = class_map and check_class_map(class_map, self.classes)
+        self.groups = None
+        if class_map is not None:
+            self.groups = check_class_map(class_map, self.classes)
 
     def load_into(self, model: nn.Module) -> None:
         """Load features and merged head into ``backbone``, ``neck``, ``head``.

@@ -15,6 +15,7 @@ from mmengine.runner import TestLoop, ValLoop
 from mmpretrain.registry import HOOKS, LOOPS
 
 from .must import MUST, STUDENT, TEACHER
+from .validation import check_integer, check_number
 
 
 def ema_decay(step: int, start: float, end: float, warmup_steps: int) -> float:
@@ -101,15 +102,8 @@ class EMATeacherHook(Hook):
             ('decay_start', decay_start),
             ('decay_end', decay_end),
         ):
-            if not 0 <= decay <= 1:
-                raise ValueError(
-                    f'EMATeacherHook.{name} must lie in [0, 1], got {decay}'
-                )
-        if warmup_steps < 0:
-            raise ValueError(
-                'EMATeacherHook.warmup_steps must not be '
-                f'negative, got {warmup_steps}'
-            )
+            check_number(f'EMATeacherHook.{name}', decay, '[0, 1]')
+        check_integer('EMATeacherHook.warmup_steps', warmup_steps, at_least=0)
         self.decay_start = decay_start
         self.decay_end = decay_end
         self.warmup_steps = warmup_steps
@@ -151,17 +145,18 @@ class EMATeacherHook(Hook):
         """Resume the ramp.
 
         Raises:
-            KeyError: If a run is resumed from a checkpoint without it.
+            ValueError: If a run is resumed from a checkpoint without it.
         """
         if not runner._resume:
             return
-        if self.STATE not in checkpoint:
-            raise KeyError(
-                'the checkpoint to resume holds no EMA teacher state: it was '
-                'not written by a MUST run. Use load_from to start from its '
-                'weights instead of --resume'
+        state = checkpoint.get(self.STATE)
+        if not isinstance(state, dict) or type(state.get('step')) is not int:
+            raise ValueError(
+                f'{runner._load_from or "the checkpoint to resume"} holds no '
+                'EMA teacher state: it was not written by a MUST run. Use '
+                'load_from to start from its weights instead of --resume'
             )
-        self.step = checkpoint[self.STATE]['step']
+        self.step = state['step']
 
 
 @HOOKS.register_module()

@@ -13,6 +13,7 @@ import torch.nn as nn
 import torch.nn.functional as F
 
 from .datasets import names as known
+from .validation import check_strings
 
 Names = str | Path | Sequence[str]
 
@@ -34,6 +35,7 @@ def read_lines(source: Names, key: str) -> list[str]:
     Raises:
         FileNotFoundError: If the file does not exist.
         ValueError: If the list is empty.
+        TypeError: If it is no list of strings.
     """
     if isinstance(source, (str, Path)):
         path = Path(source).expanduser()
@@ -43,6 +45,8 @@ def read_lines(source: Names, key: str) -> list[str]:
                 'a text file with one a line'
             )
         source = path.read_text(encoding='utf-8').splitlines()
+    else:
+        check_strings(key, source)
     lines = [line.strip() for line in source if line.strip()]
     if not lines:
         raise ValueError(f'{key} is empty')

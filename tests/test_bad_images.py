@@ -94,7 +94,8 @@ def test_wraps_what_wraps_others(photos):
 
 def test_limit_is_checked(photos):
     with pytest.raises(
-        ValueError, match='dataset.max_bad_images must not be negative'
+        ValueError,
+        match='dataset.max_bad_images must be an integer of at least 0',
     ):
         DATASETS.build(skipping(photos, limit=-1))
 

@@ -1,7 +1,9 @@
 """Loading a checkpoint runs none of its code, on whichever engine."""
 
+import errno
 import os
 import pickle
+import zipfile
 
 import pytest
 import torch
@@ -10,7 +12,6 @@ from mmengine.runner import CheckpointLoader, load_checkpoint
 from mmpretrain import get_model
 from tiny import assert_same_tensors, build, launch, train, weights
 
-import must_mm
 from must_mm.checkpoint import load_tensors, plain_data_only, save_tensors
 
 pytestmark = pytest.mark.onedl
@@ -182,13 +183,68 @@ def test_writing_is_atomic(tmp_path, monkeypatch):
     path = tmp_path / 'folder' / 'x.pth'
     save_tensors(dict(x=torch.ones(2)), path)
 
-    def fail(content, file):
-        file.write_bytes(b'half')
-        raise OSError('disk full')
+    def fail(_handle):
+        raise OSError(errno.ENOSPC, 'disk full')
 
-    monkeypatch.setattr(must_mm.checkpoint.torch, 'save', fail)
-    with pytest.raises(OSError, match='disk full'):
+    monkeypatch.setattr(os, 'fsync', fail)
+    with pytest.raises(OSError, match='x.pth could not be written'):
         save_tensors(dict(x=torch.zeros(2)), path)
     monkeypatch.undo()
     assert torch.equal(load_tensors(path)['x'], torch.ones(2))
     assert os.listdir(path.parent) == ['x.pth']
+
+
+def test_flipped_bit_of_a_weight_is_seen(tmp_path):
+    """PyTorch would load the file, with another weight."""
+    path = tmp_path / 'x.pth'
+    save_tensors(dict(x=torch.ones(1000)), path)
+    data = bytearray(path.read_bytes())
+    data[data.index(torch.ones(10).numpy().tobytes()) + 2] ^= 1
+    path.write_bytes(data)
+    assert not torch.equal(torch.load(path)['x'], torch.ones(1000))
+    with pytest.raises(ValueError, match='x.pth.*damaged.*checksum of'):
+        load_tensors(path)
+
+
+def test_archive_that_would_grow_is_not_unpacked(tmp_path):
+    """A megabyte of zeros, compressed to a thousand bytes."""
+    path = tmp_path / 'bomb.pth'
+    save_tensors(dict(x=torch.zeros(250_000)), path)
+    with zipfile.ZipFile(path) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, 'w', zipfile.ZIP_DEFLATED) as archive:
+        for name, part in parts.items():
+            archive.writestr(name, part)
+    assert path.stat().st_size < 10_000
+    with pytest.raises(ValueError, match='bomb.pth.*would take 1,00'):
+        load_tensors(path)
+
+
+@pytest.mark.parametrize(
+    'content, reason',
+    [
+        (torch.ones(2), 'Tensor'),
+        ([1], 'list'),
+        (dict(state_dict=[]), 'no state dict'),
+        (dict(state_dict={1: torch.ones(1)}), 'no state dict'),
+        (dict(state_dict=dict(w='text')), 'state_dict.w is no tensor'),
+    ],
+)
+def test_no_checkpoint_though_plain_data(tmp_path, content, reason):
+    torch.save(content, tmp_path / 'odd.pth')
+    with pytest.raises(ValueError, match=f'odd.pth.*{reason}'):
+        CheckpointLoader.load_checkpoint(str(tmp_path / 'odd.pth'))
+
+
+def test_config_in_a_checkpoint_is_not_run(tmp_path, marker, config):
+    """MMEngine runs ``meta.config``, a text of Python, when it resumes."""
+    config.train_cfg.max_epochs = 1
+    config.val_dataloader = config.val_cfg = config.val_evaluator = None
+    train(config)
+    path = f'{config.work_dir}/epoch_1.pth'
+    content = load_tensors(path)
+    content['meta']['config'] = f'import os; os.mkdir({str(marker)!r})'
+    torch.save(content, path)
+    config.load_from, config.resume = path, True
+    assert train(config).epoch == 1  # the last one: nothing is left to do
+    assert not marker.exists()

@@ -25,6 +25,7 @@ TESTED_IN = {
     'docs/backbones.md': ['test_supervised_recipes.py'],
     'docs/evaluation.md': ['evaluation/test_command.py'],
     'docs/reliability-faults.md': ['test_soak.py'],
+    'docs/reliability.md': ['test_crash_test.py', 'test_fuzz.py'],
     'docs/tools.md': ['test_tools.py', 'test_datasets.py'],
     'docs/towers.md': ['test_converted.py', 'test_towers.py'],
     'configs/mae_ct/README.md': [

@@ -68,9 +68,15 @@ def test_most_frequent():
 @pytest.mark.parametrize(
     'options, match',
     [
-        (dict(patience=0), 'HealthHook.patience must be at least 1, got 0'),
+        (
+            dict(patience=0),
+            'HealthHook.patience must be a positive integer, got 0',
+        ),
         (dict(collapse_share=1.5), r'collapse_share must lie in \(0, 1\]'),
-        (dict(max_skipped_steps=0), 'max_skipped_steps must be at least 1'),
+        (
+            dict(max_skipped_steps=0),
+            'max_skipped_steps must be a positive integer',
+        ),
     ],
 )
 def test_options_are_checked(options, match):
@@ -320,5 +326,9 @@ def test_micro_batches_take_no_step(run_config, tmp_path):
 def test_before_anything_is_saved_or_averaged(run_config):
     names = [type(hook).__name__ for hook in build(run_config).hooks]
     health = names.index(HealthHook.__name__)
-    for later in ('EMATeacherHook', 'CheckpointHook', 'ParamSchedulerHook'):
+    for later in (
+        'EMATeacherHook',
+        'SafeCheckpointHook',
+        'ParamSchedulerHook',
+    ):
         assert health < names.index(later), names

@@ -40,19 +40,6 @@ def test_options_reach_the_config(config_file, tmp_path):
     assert not cfg.resume and cfg.load_from is None
 
 
-@pytest.mark.parametrize(
-    'options, expected',
-    [
-        ([], (False, None)),
-        (['--resume'], (True, None)),
-        (['--resume', 'x.pth'], (True, 'x.pth')),
-    ],
-)
-def test_resume(config_file, options, expected):
-    cfg = load_config(parse_args('', 'train', [config_file, *options]))
-    assert (cfg.resume, cfg.load_from) == expected
-
-
 def test_checkpoint_of_the_test_tool(config_file):
     cfg = load_config(parse_args('', 'test', [config_file, 'x.pth']))
     assert cfg.load_from == 'x.pth' and not cfg.resume

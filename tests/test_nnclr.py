@@ -198,7 +198,7 @@ def test_samples_without_an_id_say_so():
 @pytest.mark.parametrize(
     'changes, words',
     [
-        (dict(temperature=0), 'head.temperature must be positive'),
+        (dict(temperature=0), r'head.temperature must lie in \(0, inf\)'),
         (dict(target_decay=1.5), r'target_decay must lie in \[0, 1\]'),
         (
             dict(queue=dict(type='NNQueue', size=8, dim=7)),

@@ -186,7 +186,7 @@ def test_resume_of_a_foreign_checkpoint_says_so(config):
     del checkpoint['ema_teacher']
     torch.save(checkpoint, path)
     config.resume = True
-    with pytest.raises(KeyError, match='load_from.*instead of --resume'):
+    with pytest.raises(ValueError, match='load_from.*instead of --resume'):
         train(config)
 
 

@@ -88,5 +88,5 @@ param_scheduler = dict(
 train_cfg = dict(by_epoch=True, max_epochs=epochs)
 default_hooks = dict(
     logger=dict(interval=18),
-    checkpoint=dict(type='CheckpointHook', interval=50, max_keep_ckpts=1),
+    checkpoint=dict(type='SafeCheckpointHook', interval=50, max_keep_ckpts=1),
 )

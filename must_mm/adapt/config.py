@@ -293,7 +293,7 @@ def _use_runtime(
             logger=dict(type='LoggerHook', interval=log_interval),
             param_scheduler=dict(type='ParamSchedulerHook'),
             checkpoint=dict(
-                type='CheckpointHook',
+                type='SafeCheckpointHook',
                 interval=checkpoint_interval,
                 max_keep_ckpts=1,
             ),

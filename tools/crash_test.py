@@ -1,0 +1,8 @@
+"""Kill a run at random moments, resume it, compare it bit for bit."""
+
+import sys
+
+from must_mm.crash_test import main
+
+if __name__ == '__main__':
+    sys.exit(main())
