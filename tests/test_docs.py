@@ -24,8 +24,13 @@ TESTED_IN = {
     'docs/adapt.md': ['adapt/test_command.py'],
     'docs/backbones.md': ['test_supervised_recipes.py'],
     'docs/evaluation.md': ['evaluation/test_command.py'],
-    'docs/reliability-faults.md': ['test_soak.py'],
-    'docs/reliability.md': ['test_crash_test.py', 'test_fuzz.py'],
+    'docs/reliability.md': [
+        'test_crash_test.py',
+        'test_distributed.py',
+        'test_fuzz.py',
+        'test_soak.py',
+    ],
+    'docs/scaling.md': ['test_scaling.py'],
     'docs/tools.md': ['test_tools.py', 'test_datasets.py'],
     'docs/towers.md': ['test_converted.py', 'test_towers.py'],
     'configs/mae_ct/README.md': [
