@@ -16,7 +16,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,7 +34,7 @@ from .whole_file import PARTIAL
 #: Share of the kills while training, while a checkpoint is being written, and
 #: while the process starts or resumes.
 SHARES = {'training': 0.5, 'writing': 0.35, 'starting': 0.15}
-STARTED = 'Iter(train)'  # logged after each iteration
+ITERATION = 'Iter(train)'  # logged after each one
 RESUMED = re.compile(r'resumed epoch: \d+, iter: (\d+)')
 CHECKPOINT = 'iter_{}.pth'
 
@@ -47,16 +47,18 @@ class Kill:
         aim: A key of :data:`SHARES`.
         seconds: From the start of the process to the kill.
         writing: Whether a checkpoint was half written at that moment.
-        newest: Newest file of a checkpoint that the kill left.
-        resumed: Iteration that the next process went on from; 0 where there
-            was no checkpoint yet.
+        newest: Iteration of the newest checkpoint that the kill left; 0
+            without any.
+        resumed: Iteration that the next process went on from, as it logged;
+            ``None`` if it did not: there was no checkpoint yet, or it was
+            killed before.
     """
 
     aim: str
     seconds: float
     writing: bool
-    newest: str
-    resumed: int = 0
+    newest: int
+    resumed: int | None = None
 
 
 def write_config(root: Path, iterations: int, every: int, seed: int) -> Path:
@@ -152,6 +154,7 @@ def kill_once(
     log: Path,
     work_dir: Path,
     aim: str,
+    iterations: int,
     delay: float,
 ) -> Kill | None:
     """Kill a process and its loader workers.
@@ -161,17 +164,18 @@ def kill_once(
         log: Where its output goes.
         work_dir: Folder of the run.
         aim: A key of :data:`SHARES`.
-        delay: Seconds to wait: from the start of the process for
-            ``'starting'``, else from the end of its first iteration; for
-            ``'writing'``, until the next checkpoint after that.
+        iterations: How many to wait for, unless it is ``'starting'``.
+        delay: Seconds to wait after that; for ``'writing'``, until the next
+            checkpoint after that.
 
     Returns:
         The kill; ``None`` if the process ended before it.
     """
-    begin = time.monotonic()
-    since = begin
+    begin = since = time.monotonic()
     if aim != 'starting':
-        since = wait_until(lambda: STARTED in log.read_text(), process)
+        since = wait_until(
+            lambda: log.read_text().count(ITERATION) >= iterations, process
+        )
         if since is None:
             return None
     ready = wait_until(lambda: time.monotonic() > since + delay, process)
@@ -182,15 +186,18 @@ def kill_once(
         return None
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    newest = max(
-        work_dir.glob('*.pth'), key=os.path.getmtime, default=Path('-')
-    )
     return Kill(
         aim,
         time.monotonic() - begin,
         aim != 'starting' and bool(partials(work_dir)),
-        newest.name,
+        newest_iteration(work_dir),
     )
+
+
+def newest_iteration(work_dir: Path) -> int:
+    """Iteration of the newest file of a checkpoint, whole or not; or 0."""
+    files = work_dir.glob(CHECKPOINT.format('*'))
+    return max((int(file.stem.split('_')[1]) for file in files), default=0)
 
 
 def draw_aims(kills: int, rng: random.Random) -> list[str]:
@@ -203,50 +210,54 @@ def run_and_kill(
     config: Path,
     work_dir: Path,
     aims: Sequence[str],
+    iterations: int,
     seconds: tuple[float, float],
     rng: random.Random,
-    report,
-) -> list[Kill]:
+    report: Callable[[Kill], None],
+) -> None:
     """Train, with kills at random moments, to the end.
 
     Args:
         config: See :func:`write_config`.
         work_dir: Folder of the run.
         aims: What each kill aims at.
-        seconds: How long an undisturbed run takes to start, and to train.
-        rng: Source of the moments: even over the start, and over one and a
-            half shares of the training, where a share is what each process
-            would have to train.
+        iterations: Length of the run.
+        seconds: How long an undisturbed run takes to start, and for an
+            iteration.
+        rng: Source of the moments: even over the start; or even over this
+            process' share of the iterations that are left, and then over one
+            iteration.
         report: Called with each kill.
-
-    Returns:
-        The kills; fewer than asked for if the run ended before.
 
     Raises:
         RuntimeError: If a process fails.
     """
-    starting, training = seconds
-    done = []
+    last = None
     for attempt, aim in enumerate([*aims, None]):
         log = work_dir.parent / f'{work_dir.name}_{attempt}.log'
+        left = iterations - newest_iteration(work_dir)
         process = start(config, work_dir, log)
         kill = None
-        if aim is None:
-            finish(process, log)
-        else:
-            longest = 1.5 * training / (len(aims) + 1)
-            delay = rng.uniform(0, starting if aim == 'starting' else longest)
-            kill = kill_once(process, log, work_dir, aim, delay)
-        resumed = RESUMED.search(log.read_text())
-        if done and resumed:
-            done[-1].resumed = int(resumed[1])
-        if done:
-            report(done[-1])
+        if aim is not None:
+            share = left // (len(aims) - attempt + 1)
+            kill = kill_once(
+                process,
+                log,
+                work_dir,
+                aim,
+                rng.randint(1, max(share, 1)),
+                rng.uniform(0, seconds[aim != 'starting']),
+            )
         if kill is None:
             finish(process, log)
+        resumed = RESUMED.search(log.read_text())
+        if last is not None:
+            # killed while it starts, a process may not have said it yet
+            last.resumed = int(resumed[1]) if resumed else None
+            report(last)
+        if kill is None:
             break
-        done.append(kill)
-    return done
+        last = kill
 
 
 def split_state(checkpoint: Mapping) -> dict[str, object]:
@@ -331,15 +342,15 @@ def crash_test(
     log = root / 'undisturbed.log'
     begin = time.monotonic()
     process = start(config, undisturbed, log)
-    started = wait_until(lambda: STARTED in log.read_text(), process)
+    started = wait_until(lambda: ITERATION in log.read_text(), process)
     finish(process, log)
-    seconds = started - begin, time.monotonic() - started
+    training = time.monotonic() - started
     print(
         f'undisturbed: {iterations} iterations, a checkpoint every {every}; '
-        f'{seconds[0]:.1f} s to start, {seconds[1]:.1f} s to train',
+        f'{started - begin:.1f} s to start, {training:.1f} s to train',
         flush=True,
     )
-    print('kill  aimed at  after s  half written  newest file  resumed from')
+    print('kill  aimed at  after s  half written  newest  resumed from')
     rng = random.Random(seed)
     made = []
 
@@ -347,13 +358,14 @@ def crash_test(
         made.append(kill)
         print(
             f'{len(made):4}  {kill.aim:8} {kill.seconds:8.2f}  '
-            f'{"yes" if kill.writing else "no":12}  {kill.newest:11}  '
-            f'{kill.resumed}',
+            f'{"yes" if kill.writing else "no":12}  {kill.newest:6}  '
+            f'{"-" if kill.resumed is None else kill.resumed:>12}',
             flush=True,
         )
 
     aims = draw_aims(kills, rng)
-    run_and_kill(config, killed, aims, seconds, rng, report)
+    seconds = started - begin, training / iterations
+    run_and_kill(config, killed, aims, iterations, seconds, rng, report)
     verdicts = {
         f'{len(made)} of {kills} kills, '
         f'{sum(kill.writing for kill in made)} in a write': len(made) == kills
