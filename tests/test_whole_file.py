@@ -6,6 +6,7 @@ import resource
 import signal
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -26,21 +27,30 @@ def test_content_and_nothing_else(path):
     assert os.listdir(path.parent) == ['x.pth']
 
 
-@pytest.fixture
+@contextmanager
 def small_disk():
-    """Files beyond 1,000 bytes fail as on a full disk, with a real error."""
+    """Files beyond 1,000 bytes fail as on a full disk, with a real error.
+
+    All files of the process do, the tests' own output among them.
+    """
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    signal.signal(signal.SIGXFSZ, before)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, before)
 
 
-def test_no_room(path, small_disk):
-    with pytest.raises(
-        OSError, match=r'x\.pth could not be written.*5,000 bytes.*free.*room'
-    ) as caught:
+def test_no_room(path):
+    with (
+        pytest.raises(
+            OSError,
+            match=r'x\.pth could not be written.*5,000 bytes.*free.*room',
+        ) as caught,
+        small_disk(),
+    ):
         write_whole(path, bytes(5000))
     assert caught.value.errno == errno.EFBIG
     assert path.read_bytes() == b'old'
