@@ -29,13 +29,10 @@ def check_architecture(
     Raises:
         ValueError: If they do not match, with the first differences.
     """
-    differences = [f'{name} is missing' for name in own if name not in given]
-    differences += [
-        f'{name} is {tuple(given[name].shape)}, here {tuple(tensor.shape)}'
+    differences = [
+        difference
         for name, tensor in own.items()
-        if name in given
-        and not name.endswith('pos_embed')
-        and given[name].shape != tensor.shape
+        if (difference := _difference(name, tensor, given.get(name)))
     ]
     differences += [f'{name} is not in the model' for name in surplus]
     if differences:
@@ -46,3 +43,17 @@ def check_architecture(
             f'({shown}{more}). Make {keys} those of the checkpoint, or give '
             'another checkpoint'
         )
+
+
+def _difference(name: str, own: torch.Tensor, given: object) -> str | None:
+    """What is wrong with a given weight, if anything."""
+    if given is None:
+        return f'{name} is missing'
+    if not isinstance(given, torch.Tensor):
+        return f'{name} is no tensor'
+    same = given.shape == own.shape
+    if name.endswith('pos_embed') and given.ndim == own.ndim == 3:
+        same = given.shape[::2] == own.shape[::2]
+    if not same:
+        return f'{name} is {tuple(given.shape)}, here {tuple(own.shape)}'
+    return None

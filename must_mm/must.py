@@ -214,6 +214,12 @@ class MUST(ImageClassifier):
             if name.startswith(parts)
         }
         known = own | named(self.named_buffers(remove_duplicate=False))
+        teacher = f'{prefix}teacher.'
+        if any(name.startswith(teacher) for name in state_dict):
+            own |= {
+                teacher + name: param
+                for name, param in self.teacher.named_parameters()
+            }
         check_architecture(
             own,
             state_dict,

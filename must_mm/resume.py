@@ -43,6 +43,10 @@ def check_parts(content: dict, path: str | Path) -> None:
         if 'meta' not in wrong
         and not isinstance(content['meta'].get(name), int)
     ]
+    if 'meta' not in wrong and not isinstance(
+        content['meta'].get('seed'), (int, type(None))
+    ):
+        wrong.append('meta.seed')
     if wrong:
         raise ValueError(
             f'{path} cannot be resumed from, it lacks {", ".join(wrong)} of a '
