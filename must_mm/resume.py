@@ -90,7 +90,7 @@ def check_state(runner: Runner, checkpoint: dict) -> None:
     if not all(
         isinstance(log.get(name), dict)
         for name in ('log_scalars', 'runtime_info', 'resumed_keys')
-    ):
+    ) or not all(type(kept) is bool for kept in log['resumed_keys'].values()):
         wrong.append('message_hub')
     schedules = [
         schedule.state_dict() for schedule in runner.param_schedulers or []
