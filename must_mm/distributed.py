@@ -1,4 +1,6 @@
-"""Batches that span all processes."""
+"""Batches that span all processes, and where these meet."""
+
+import socket
 
 import torch
 import torch.distributed as dist
@@ -20,3 +22,10 @@ def gather(tensor: torch.Tensor) -> torch.Tensor:
     if not (dist.is_available() and dist.is_initialized()):
         return tensor
     return torch.cat(all_gather(tensor.contiguous()))
+
+
+def free_port() -> int:
+    """Find a port on this machine at which processes can meet."""
+    with socket.socket() as probe:
+        probe.bind(('127.0.0.1', 0))
+        return probe.getsockname()[1]

@@ -215,7 +215,8 @@ class MUST(ImageClassifier):
         }
         known = own | named(self.named_buffers(remove_duplicate=False))
         teacher = f'{prefix}teacher.'
-        if any(name.startswith(teacher) for name in state_dict):
+        with_teacher = any(name.startswith(teacher) for name in state_dict)
+        if with_teacher:
             own |= {
                 teacher + name: param
                 for name, param in self.teacher.named_parameters()
@@ -230,14 +231,10 @@ class MUST(ImageClassifier):
                 if name.startswith(parts) and name not in known
             ],
         )
-        if not any(
-            name.startswith(f'{prefix}teacher.') for name in state_dict
-        ):
+        if not with_teacher:
             for name in self.teacher.state_dict():
                 if prefix + name in state_dict:
-                    state_dict[f'{prefix}teacher.{name}'] = state_dict[
-                        prefix + name
-                    ]
+                    state_dict[teacher + name] = state_dict[prefix + name]
 
     def train(self, mode: bool = True) -> 'MUST':
         """Set the student's mode; the teacher always stays in eval mode."""

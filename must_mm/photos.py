@@ -15,20 +15,16 @@ from mmengine.runner import Runner
 
 from .checkpoint import load_tensors, save_tensors
 from .configs import config_path
+from .scalars import read_scalars
 
 CONFIG = 'must/efficientnet-lite0_clothing.py'
+NO_RECONSTRUCTION = {'model.decoder': None, 'model.mim_head': None}
+NO_ALIGNMENT = {'model.align_loss': None}
 SETTINGS = {
-    'self-training': {
-        'model.decoder': None,
-        'model.mim_head': None,
-        'model.align_loss': None,
-    },
+    'self-training': NO_RECONSTRUCTION | NO_ALIGNMENT,
     'MUST': {},
-    'MUST without reconstruction': {
-        'model.decoder': None,
-        'model.mim_head': None,
-    },
-    'MUST without alignment': {'model.align_loss': None},
+    'MUST without reconstruction': NO_RECONSTRUCTION,
+    'MUST without alignment': NO_ALIGNMENT,
 }
 COMPARED = ['self-training', 'MUST']
 METRICS = {'overall': 'accuracy/top1', 'class mean': 'single-label/recall'}
@@ -137,9 +133,8 @@ def read_metrics(work_dir: Path) -> dict[str, dict[str, float]]:
     Returns:
         See :func:`run`.
     """
-    newest = sorted(work_dir.glob('*/vis_data/scalars.json'))[-1]
-    scalars = map(json.loads, newest.read_text().splitlines())
-    found = [line for line in scalars if _key('student') in line]
+    newest = read_scalars(work_dir)[-1]
+    found = [line for line in newest if _key('student') in line]
     return {
         name: {metric: line[_key(who, metric)] for metric in METRICS}
         for name, who, line in (

@@ -9,7 +9,6 @@ run here through config, runner, optimizer constructor, scheduler and hooks;
 import json
 import logging
 import os
-import socket
 import tempfile
 from pathlib import Path
 
@@ -27,6 +26,7 @@ from torch.utils.data import Dataset
 from .checkpoint import save_tensors
 from .configs import config_path
 from .convert import from_clip, name_table
+from .distributed import free_port
 from .maect_replay import Row, relative_error, replay_maect
 from .must import STUDENT, TEACHER
 from .teacher import unwrap
@@ -372,9 +372,7 @@ def replay(path: str | Path) -> list[list[Row]]:
     with tempfile.TemporaryDirectory() as work_dir:
         if world == 1:
             return [_run_rank(0, 1, 0, str(path), work_dir, None)]
-        with socket.socket() as probe:
-            probe.bind(('127.0.0.1', 0))
-            port = probe.getsockname()[1]
+        port = free_port()
         with mp.Manager() as manager:
             results = manager.dict()
             mp.spawn(

@@ -12,6 +12,7 @@ import torch.nn as nn
 from mmengine.runner import CheckpointLoader
 from mmpretrain.registry import TASK_UTILS
 
+from .converted import check_classes
 from .text import Names, read_classes
 from .validation import check_integer, check_type
 
@@ -124,12 +125,7 @@ class ClassifierStart:
             FileNotFoundError: If there is no checkpoint.
             ValueError: If checkpoint, head or classes do not fit the model.
         """
-        if model.head.num_classes != len(self.classes):
-            raise ValueError(
-                f'model.start.classes has {len(self.classes)} names, '
-                f'model.head.num_classes is {model.head.num_classes}: make '
-                'them equal'
-            )
+        check_classes(model.head, len(self.classes), 'model.start.classes')
         state = {}
         for name, value in self.load(model.backbone).items():
             if name.startswith(_FEATURES):

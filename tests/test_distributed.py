@@ -1,7 +1,6 @@
 """Two processes against one, through the tools' own way to a runner."""
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -15,6 +14,7 @@ from mmengine.hooks import Hook
 from tiny import ROOT, launch, tiny_config
 
 from must_mm import classifier
+from must_mm.distributed import free_port
 from must_mm.losses import self_training_loss
 
 RANKS = 2
@@ -41,12 +41,6 @@ class Terms(Hook):
 
     def after_train_iter(self, runner, batch_idx, data_batch, outputs):
         self.found.append([float(outputs[name]) for name in TERMS])
-
-
-def free_port() -> str:
-    with socket.socket() as probe:
-        probe.bind(('127.0.0.1', 0))
-        return str(probe.getsockname()[1])
 
 
 def run(config: str, *options: str) -> dict:
@@ -106,7 +100,7 @@ def configs(images, tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def two_ranks(configs):
-    ports = [free_port() for _ in VARIANTS]
+    ports = [str(free_port()) for _ in VARIANTS]
     mp.spawn(rank_main, args=(ports, str(configs)), nprocs=RANKS)
     return [torch.load(configs / f'rank{r}.pt') for r in range(RANKS)]
 
@@ -217,7 +211,7 @@ def test_a_rank_that_dies(
     def dist_train(name: str, *options: str):
         return subprocess.run(
             ['bash', ROOT / 'tools' / 'dist_train.sh', name, '2', *options],
-            env=dict(environment, PORT=free_port()),
+            env=dict(environment, PORT=str(free_port())),
             cwd=tmp_path,
             capture_output=True,
             text=True,

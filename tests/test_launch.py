@@ -1,7 +1,6 @@
 """From the command line to a runner; two processes without CUDA."""
 
 import os
-import socket
 import subprocess
 import sys
 
@@ -9,6 +8,7 @@ import pytest
 import torch
 from tiny import ROOT, launch
 
+from must_mm.distributed import free_port
 from must_mm.launch import load_config, parse_args
 
 
@@ -75,12 +75,9 @@ def test_two_processes_train_over_gloo(config, tmp_path, subprocess_env):
     config.train_cfg.max_epochs = 1
     config.log_level = 'INFO'
     config.dump(tmp_path / 'tiny.py')
-    with socket.socket() as probe:
-        probe.bind(('127.0.0.1', 0))
-        port = str(probe.getsockname()[1])
     done = subprocess.run(
         ['bash', ROOT / 'tools' / 'dist_train.sh', tmp_path / 'tiny.py', '2'],
-        env=dict(subprocess_env, PYTHON=sys.executable, PORT=port),
+        env=dict(subprocess_env, PYTHON=sys.executable, PORT=str(free_port())),
         cwd=tmp_path,
         capture_output=True,
         text=True,

@@ -1,10 +1,10 @@
 """From a folder of images to an adapted classifier, stage by stage."""
 
-import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import TextIO
 
@@ -12,12 +12,13 @@ import torch
 import torch.nn as nn
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
-from mmengine.runner import find_latest_checkpoint
 from mmpretrain.registry import MODELS, TASK_UTILS
 
 from ..launch import build_runner
 from ..must import TEACHER
 from ..publish import export_onnx, load_published, publish
+from ..resume import find_resumable
+from ..scalars import read_scalars
 from ..versions import installed_versions
 from .config import config_text, load_config
 from .cost import this_machine
@@ -230,7 +231,7 @@ def write_lists(task: Task, images: Images, out: Path) -> None:
 
 
 def train(config: Path, run: Path, screen: TextIO) -> Path:
-    """Train as ``tools/train.py`` does, from the last checkpoint if any.
+    """Train as ``tools/train.py`` does, from the newest checkpoint if any.
 
     Args:
         config: The config.
@@ -240,15 +241,14 @@ def train(config: Path, run: Path, screen: TextIO) -> Path:
     Returns:
         The last checkpoint.
     """
-    argv = [str(config), '--work-dir', str(run)]
-    if find_latest_checkpoint(str(run)):
-        argv.append('--resume')
+    argv = [str(config), '--work-dir', str(run), '--resume']
     # MMEngine shares logs between runs of one name within a process
     argv += ['--cfg-options', f'experiment_name=adapt-{time.time_ns()}']
     runner = build_runner('', 'train', argv)
     runner.register_hook(ProgressHook(screen))
     runner.train()
-    return Path(find_latest_checkpoint(str(run)))
+    checkpoint, _ = find_resumable(run)
+    return Path(checkpoint)
 
 
 def read_curves(run: Path) -> dict[str, list[tuple[int, float]]]:
@@ -261,13 +261,11 @@ def read_curves(run: Path) -> dict[str, list[tuple[int, float]]]:
         For each name its values as (step, value).
     """
     curves: dict[str, dict[int, float]] = {}
-    for path in sorted(run.glob('*/vis_data/scalars.json')):
-        for line in path.read_text(encoding='utf-8').splitlines():
-            scalars = json.loads(line)
-            if 'loss' not in scalars:
-                continue
-            for name in scalars.keys() - _NO_CURVES:
-                curves.setdefault(name, {})[scalars['step']] = scalars[name]
+    for scalars in chain.from_iterable(read_scalars(run)):
+        if 'loss' not in scalars:
+            continue
+        for name in scalars.keys() - _NO_CURVES:
+            curves.setdefault(name, {})[scalars['step']] = scalars[name]
     return {name: sorted(curves[name].items()) for name in sorted(curves)}
 
 

@@ -2,7 +2,6 @@
 
 import os
 import resource
-import socket
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -14,6 +13,7 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmpretrain.registry import MODELS
 
+from ..distributed import free_port
 from .command import without_start
 from .random_views import random_batch
 
@@ -83,14 +83,11 @@ def measure_two(cfg: Config, size: int, batch: int) -> Measured:
         size: Side of the views in pixels.
         batch: Images per process.
     """
-    with socket.socket() as probe:
-        probe.bind(('127.0.0.1', 0))
-        port = probe.getsockname()[1]
     with mp.Manager() as manager:
         out = manager.list()
         mp.spawn(
             _train,
-            args=(port, without_start(cfg), size, batch, out),
+            args=(free_port(), without_start(cfg), size, batch, out),
             nprocs=Measured.processes,
         )
         return Measured(*out[0])

@@ -29,8 +29,11 @@ def subset_loader(
         return loader
     random = torch.Generator().manual_seed(seed)
     chosen = torch.randperm(len(loader.dataset), generator=random)[:size]
-    subset = loader.dataset.get_subset(sorted(chosen.tolist()))
-    return Runner.build_dataloader(dict(dataloader, dataset=subset), seed=seed)
+    # in place: get_subset copies, and mixes up objects of earlier copies
+    loader.dataset.get_subset_(sorted(chosen.tolist()))
+    return Runner.build_dataloader(
+        dict(dataloader, dataset=loader.dataset), seed=seed
+    )
 
 
 @HOOKS.register_module()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from mmengine.registry import init_default_scope
 from mmpretrain.registry import DATASETS, MODELS
 
 from ..checkpoint import load_tensors
+from ..scalars import read_scalars
 
 STRIP = 8  # images in the strip
 
@@ -45,10 +45,7 @@ def read_log(work_dir: Path) -> Log:
     Raises:
         FileNotFoundError: If the work dir holds no run.
     """
-    files = sorted(Path(work_dir).glob('*/vis_data/scalars.json'))
-    if not files:
-        raise FileNotFoundError(f'there is no finished run in {work_dir}')
-    lines = [json.loads(line) for line in files[-1].read_text().splitlines()]
+    lines = read_scalars(work_dir)[-1]
     val = [line for line in lines if 'student/accuracy/top1' in line]
     train = [line for line in lines if 'conf_ratio' in line]
     steps_per_epoch = max(

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from mmengine.config import ConfigDict
+from mmengine.dataset import BaseDataset
 from mmengine.hooks import Hook
 from tiny import TEST_PIPELINE, build, dataset, train, weights
 
@@ -86,6 +87,15 @@ def test_resume_does_not_repeat_the_start(monitored):
     monitored.train_cfg.max_epochs, monitored.resume = 2, True
     values, _ = train(monitored).message_hub.get_scalar('knn/top1').data
     assert len(values) == 3  # start and epoch 1 come from the checkpoint
+
+
+def test_subset_is_free_of_earlier_copies(config):
+    """MMEngine's get_subset looks objects up by the ids of freed ones."""
+    (copied,) = BaseDataset._copy_without_annotation.__defaults__
+    before = len(copied)
+    subset = subset_loader(config.val_dataloader, 12).dataset
+    assert len(subset) == len(list(subset)) == 12
+    assert len(copied) == before
 
 
 def test_subset_is_drawn_from_all_classes(config):
