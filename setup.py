@@ -105,6 +105,7 @@ setup(
             'onnxruntime',
             'onnxscript',
             'pytest',
+            'pytest-xdist',
             'ruff',
             'selenium',
         ],

@@ -8,6 +8,7 @@ from mmengine.config.utils import MODULE2PACKAGE
 from mmpretrain.apis import ModelHub
 
 from . import checkpoint, replay
+from .autocast import AutocastOptimWrapper
 from .bad_images import BadImageHook, SkipBadImages
 from .checkpoint_hook import SafeCheckpointHook
 from .classifier import (
@@ -16,6 +17,7 @@ from .classifier import (
     LinearPseudoLabelHead,
     PseudoLabelHead,
 )
+from .compilation import CompileBlocksHook
 from .configs import model_index_path
 from .converted import ConvertedStart, load_classifier
 from .datasets import CIFAR10BGR, CIFAR100BGR, GTSRB, UCF101Frames
@@ -27,6 +29,7 @@ from .evaluation import (
 )
 from .guards import ClassCheckHook, FairnessRestartHook
 from .health import HealthHook
+from .late_scalars import LateRuntimeInfoHook
 from .loading import LoadImage
 from .losses import FairnessLoss, GlobalLocalAlignmentLoss
 from .maect import MAECT
@@ -50,6 +53,7 @@ from .teacher import (
 
 __version__ = '0.1.0'
 __all__ = [
+    'AutocastOptimWrapper',
     'MAECT',
     'GTSRB',
     'MUST',
@@ -58,6 +62,7 @@ __all__ = [
     'CIFAR10BGR',
     'CLIPProjection',
     'ClassCheckHook',
+    'CompileBlocksHook',
     'ConvertedStart',
     'ClassifierStart',
     'DistilledPseudoLabelHead',
@@ -72,6 +77,7 @@ __all__ = [
     'KNNMetric',
     'KNNMonitorHook',
     'HeadAndLayerDecayConstructor',
+    'LateRuntimeInfoHook',
     'LoadImage',
     'MAECTAveragesHook',
     'MAECTCheckHook',

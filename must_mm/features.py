@@ -90,6 +90,12 @@ def to_map(feature: torch.Tensor, extra_tokens: int = 0) -> torch.Tensor:
     )
 
 
+def to_patches(images: torch.Tensor, side: int) -> torch.Tensor:
+    """Cut images (B, C, H, W) into patches (B, n, m, C, side, side)."""
+    cut = images.unflatten(3, (-1, side)).unflatten(2, (-1, side))
+    return cut.permute(0, 2, 4, 1, 3, 5)
+
+
 def mask_on_grid(mask: torch.Tensor, grid: Sequence[int]) -> torch.Tensor:
     """Bring a mask to the grid of the feature map.
 

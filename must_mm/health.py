@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 import torch.nn as nn
@@ -13,11 +14,13 @@ from mmengine.model import is_model_wrapper
 from mmpretrain.registry import HOOKS
 from torch.nn.utils import get_total_norm
 
+from .late_scalars import LateScalars
 from .resume import saved_values
 from .validation import check_integer, check_number
 
 TEACHER_CONFIDENCE = 'teacher_confidence'
 CONFIDENT = 'conf_ratio'
+GRADIENT_NORM = 'gradient norm'
 TOP_CLASS, TOP_SHARE = 'top_class', 'top_class_share'
 OF_INTEREST = (TEACHER_CONFIDENCE, CONFIDENT, TOP_CLASS, TOP_SHARE)
 
@@ -69,20 +72,17 @@ class Counts:
         self.row_class = top
 
 
+class Step(NamedTuple):
+    """Number of an iteration, from 1, and whether the optimizer stepped."""
+
+    iteration: int
+    updated: bool
+
+
 def is_due(row: int, patience: int) -> bool:
     """Whether to warn: a row is ``patience`` times 1, 2, 4, 8, ... long."""
     times, rest = divmod(row, patience)
     return row > 0 and rest == 0 and times & (times - 1) == 0
-
-
-def to_floats(values: dict) -> dict[str, float]:
-    """Bring scalars to the host, in one transfer."""
-    if not values:
-        return {}
-    tensors = [torch.as_tensor(v).detach().float() for v in values.values()]
-    device = tensors[0].device
-    stacked = torch.stack([t.reshape(()).to(device) for t in tensors])
-    return dict(zip(values, stacked.tolist(), strict=True))
 
 
 def not_finite(values: dict[str, float]) -> list[str]:
@@ -101,15 +101,18 @@ def damaged(model: nn.Module) -> Iterator[str]:
 class HealthHook(Hook):
     """Watches losses, gradients, teacher, confidence and classes.
 
-    A value that is not finite stops the run before it reaches a checkpoint
-    or the teacher; the other findings are warnings, repeated after twice the
-    time. All are counted: in the log at the end, and in ``health.json`` in
-    the work dir after every epoch. A resumed run goes on counting.
+    A value that is not finite stops the run before it reaches a checkpoint,
+    and with ``interval=1`` before it reaches the teacher; the other findings
+    are warnings, repeated after twice the time. All are counted: in the log
+    at the end, and in ``health.json`` in the work dir after every epoch. A
+    resumed run goes on counting.
 
-    Nothing here makes a GPU wait: the norm of the gradients is computed
-    before the optimizer steps, and read with the losses after it.
+    The norm of the gradients is computed before the optimizer steps, and
+    read with the losses after it; a GPU waits for that once in ``interval``
+    iterations.
 
     Args:
+        interval: Iterations whose values are read together, at least 1.
         patience: Iterations in a row without a confident sample, or with
             one and the same class, after which to warn; at least 1.
         collapse_share: Share of one class among a batch's pseudo-labels,
@@ -129,19 +132,24 @@ class HealthHook(Hook):
 
     def __init__(
         self,
+        interval: int = 1,
         patience: int = 50,
         collapse_share: float = 0.95,
         max_skipped_steps: int = 30,
     ) -> None:
+        check_integer('HealthHook.interval', interval)
         check_integer('HealthHook.patience', patience)
         check_number('HealthHook.collapse_share', collapse_share, '(0, 1]')
         check_integer('HealthHook.max_skipped_steps', max_skipped_steps)
+        self.interval = interval
         self.patience = patience
         self.collapse_share = collapse_share
         self.max_skipped_steps = max_skipped_steps
         self.counts = Counts()
         self._gradient_norm = None
         self._handle = None
+        self._late = LateScalars()
+        self._steps: list[Step] = []
 
     # --------------------------------------------------------------- phases
 
@@ -168,7 +176,7 @@ class HealthHook(Hook):
         data_batch=None,
         outputs: dict | None = None,
     ) -> None:
-        """Check this iteration.
+        """Keep the values of this iteration; check where they are due.
 
         Raises:
             FloatingPointError: If a loss, the gradients or the teacher's
@@ -176,35 +184,39 @@ class HealthHook(Hook):
                 skipped; with the iteration, what it was, the checkpoint to
                 resume from and what to change.
         """
-        norm, self._gradient_norm = self._gradient_norm, None
         values = {
             name: value
             for name, value in (outputs or {}).items()
             if 'loss' in name or name in OF_INTEREST
         }
-        if norm is not None:
-            values['gradient norm'] = norm
-        values = to_floats(values)
-        norm = values.pop('gradient norm', None)
-        watched = {n: values.pop(n) for n in OF_INTEREST if n in values}
-        self.counts.iterations += 1
-        self._check_teacher(runner, watched)
-        self._check_losses(runner, values)
-        self._check_step(runner, norm, values)
-        self._check_confidence(runner, watched)
-        self._check_classes(runner, watched)
+        if self._gradient_norm is not None:
+            values[GRADIENT_NORM] = self._gradient_norm
+            self._gradient_norm = None
+        self._late.add(values)
+        self._steps.append(
+            Step(runner.iter + 1, runner.optim_wrapper.should_update())
+        )
+        if len(self._steps) >= self.interval:
+            self._check(runner)
+
+    def before_val_epoch(self, runner) -> None:
+        """Check what was not read yet."""
+        self._check(runner)
 
     def after_train_epoch(self, runner) -> None:
-        """Write the counts."""
+        """Check what was not read yet, and write the counts."""
+        self._check(runner)
         self._write(runner)
 
     def after_train(self, runner) -> None:
         """Write and log the counts."""
         self._handle.remove()
+        self._check(runner)
         runner.logger.info(f'health: {self._write(runner)}')
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
-        """Save the counts."""
+        """Check what was not read yet: what is sick is not saved."""
+        self._check(runner)
         checkpoint[self.STATE] = asdict(self.counts)
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
@@ -218,7 +230,21 @@ class HealthHook(Hook):
 
     # --------------------------------------------------------------- checks
 
-    def _check_losses(self, runner, losses: dict[str, float]) -> None:
+    def _check(self, runner) -> None:
+        steps, self._steps = self._steps, []
+        for step, values in zip(steps, self._late.read(), strict=True):
+            norm = values.pop(GRADIENT_NORM, None)
+            watched = {n: values.pop(n) for n in OF_INTEREST if n in values}
+            self.counts.iterations += 1
+            self._check_teacher(runner, step, watched)
+            self._check_losses(runner, step, values)
+            self._check_step(runner, step, norm, values)
+            self._check_confidence(runner, watched)
+            self._check_classes(runner, watched)
+
+    def _check_losses(
+        self, runner, step: Step, losses: dict[str, float]
+    ) -> None:
         # the sum is named where no single term is to blame
         bad = not_finite(losses)
         bad = [n for n in bad if n != 'loss'] or bad
@@ -227,13 +253,15 @@ class HealthHook(Hook):
         self.counts.non_finite_losses += 1
         self._stop(
             runner,
-            f'{" and ".join(bad)} of iteration {runner.iter + 1} is not '
+            f'{" and ".join(bad)} of iteration {step.iteration} is not '
             f'finite ({_listed(losses)})',
             LOWER_RATE,
         )
 
-    def _check_step(self, runner, norm: float | None, losses: dict) -> None:
-        if not runner.optim_wrapper.should_update():
+    def _check_step(
+        self, runner, step: Step, norm: float | None, losses: dict
+    ) -> None:
+        if not step.updated:
             return
         finite = norm is not None and not not_finite({'norm': norm})
         if hasattr(runner.optim_wrapper, 'loss_scaler'):
@@ -243,7 +271,7 @@ class HealthHook(Hook):
                     runner,
                     'mixed precision has skipped the last '
                     f'{self.counts.row_skipped} steps, up to iteration '
-                    f'{runner.iter + 1}: gradients overflow at any scale of '
+                    f'{step.iteration}: gradients overflow at any scale of '
                     'the loss',
                     "optim_wrapper.dtype='bfloat16' needs no scale, or "
                     "optim_wrapper.type='OptimWrapper' trains in full "
@@ -253,20 +281,22 @@ class HealthHook(Hook):
             self.counts.non_finite_gradients += 1
             self._stop(
                 runner,
-                f'the gradients of iteration {runner.iter + 1} are not '
+                f'the gradients of iteration {step.iteration} are not '
                 f'finite (norm {norm}), its losses are ({_listed(losses)}); '
                 f'the step damaged {_some(damaged(_inner(runner.model)))}',
                 LOWER_RATE,
             )
 
-    def _check_teacher(self, runner, watched: dict[str, float]) -> None:
+    def _check_teacher(
+        self, runner, step: Step, watched: dict[str, float]
+    ) -> None:
         if not not_finite(watched):
             return
         self.counts.non_finite_teacher += 1
         weights = _some(damaged(_inner(runner.model).teacher))
         self._stop(
             runner,
-            f"the teacher's predictions of iteration {runner.iter + 1} are "
+            f"the teacher's predictions of iteration {step.iteration} are "
             f'not finite (damaged weights of the teacher: {weights})',
             'check the weights of model.start or load_from if it is the '
             'first iteration; a lower optim_wrapper.optimizer.lr, and '

@@ -12,12 +12,13 @@ from mmpretrain.registry import MODELS, TASK_UTILS
 from mmpretrain.structures import DataSample
 
 from .architecture import check_architecture
-from .features import capture, mask_on_grid, to_map
+from .features import capture, mask_on_grid, to_map, to_patches
 from .freezing import freeze_except
 from .masking import mask_for
 from .validation import check_type
 
 STUDENT, TEACHER = 'student', 'teacher'
+DECODE_ALL, DECODE_MASKED = 'all', 'masked'
 CLASSIFIER_PARTS = ('backbone', 'neck', 'head')
 
 
@@ -51,14 +52,21 @@ class MUST(ImageClassifier):
             :class:`OpenCLIPStart`; ``None`` where ``load_from`` brings them.
         predict_with: Whose predictions ``predict``, ``extract_feat`` and the
             tensor mode return: ``'student'`` or ``'teacher'``.
+        decode: What the decoder reconstructs: ``'all'`` patches, or the
+            ``'masked'`` ones, which are those that the loss reads. The latter
+            needs a decoder that sees each patch alone, such as SimMIM's, and
+            masks on the grid of the feature map.
+        teacher_inference_mode: Whether the teacher runs under torch's
+            inference mode; otherwise without gradient.
         train_only: What of the model trains, see :func:`freeze_except`;
             everything by default.
         data_preprocessor: Config of the preprocessor of the views.
         init_cfg: MMEngine's initialisation config.
 
     Raises:
-        ValueError: If ``predict_with`` is neither student nor teacher, or
-            only one of ``decoder`` and ``mim_head`` is given.
+        ValueError: If ``predict_with`` is neither student nor teacher,
+            ``decode`` neither all nor masked, or only one of ``decoder`` and
+            ``mim_head`` is given.
         TypeError: If a part is no config.
     """
 
@@ -74,6 +82,8 @@ class MUST(ImageClassifier):
         local_features: str | None = None,
         start: dict | None = None,
         predict_with: str = STUDENT,
+        decode: str = DECODE_ALL,
+        teacher_inference_mode: bool = True,
         train_only: Sequence[str] | None = None,
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
@@ -106,7 +116,19 @@ class MUST(ImageClassifier):
                 'model.decoder and model.mim_head belong '
                 'together: give both or neither'
             )
+        if decode not in (DECODE_ALL, DECODE_MASKED):
+            raise ValueError(
+                f"model.decode must be '{DECODE_ALL}' or '{DECODE_MASKED}', "
+                f'got {decode!r}'
+            )
+        check_type(
+            'model.teacher_inference_mode', teacher_inference_mode, bool
+        )
         self.predict_with = predict_with
+        self.decode = decode
+        self.no_grad = (
+            torch.inference_mode if teacher_inference_mode else torch.no_grad
+        )
         self.start = start and TASK_UTILS.build(start)
         self.teacher = self.build_teacher()
         self.decoder = decoder and MODELS.build(decoder)
@@ -303,26 +325,38 @@ class MUST(ImageClassifier):
                 teacher_probs,
             )
 
-        mask = self.stack_masks(data_samples).to(strong.device)
-        feats, patches = self.masked_features(strong, mask)
+        # read on the host, where it comes from: no device has to wait
+        mask = self.stack_masks(data_samples)
+        on_device = mask.to(strong.device, non_blocking=True)
+        feats, patches = self.masked_features(strong, on_device)
         global_feats = self.global_features(feats)
         losses = self.head.loss(global_feats, data_samples, teacher_probs)
-        if self.decoder is not None:
+        if self.align_loss is not None or self.decode == DECODE_MASKED:
+            masked = mask_on_grid(mask, patches.shape[2:])
+            places = masked.flatten().nonzero()[:, 0]
+            places = places.to(strong.device, non_blocking=True)
+            tokens = patches.movedim(1, -1).flatten(0, 2)[places]
+        if self.decode == DECODE_MASKED and self.decoder is not None:
+            losses['loss_mim'] = self.masked_reconstruction_loss(
+                tokens, strong, mask, places
+            )
+        elif self.decoder is not None:
             losses['loss_mim'] = self.reconstruction_loss(
-                self.decoder(patches), strong, mask
+                self.decoder(patches), strong, on_device
             )
         if self.align_loss is not None:
-            masked = mask_on_grid(mask, patches.shape[2:])
+            image = places // masked[0].numel()
             losses['loss_align'] = self.align_loss(
-                self.project(patches.movedim(1, -1)[masked]),
-                self.head.joint_feature(global_feats)[masked.nonzero()[:, 0]],
+                self.project(tokens),
+                self.head.joint_feature(global_feats)[image],
             )
         return losses
 
-    @torch.no_grad()
     def teacher_probs(self, weak: torch.Tensor) -> torch.Tensor:
         """``q = softmax(teacher(w))``, (B, K), of the weak view (Sec. 3.1)."""
-        return self.teacher(weak).float().softmax(dim=1)
+        with self.no_grad():
+            probs = self.teacher(weak).float().softmax(dim=1)
+        return probs.clone()  # autograd keeps no tensor of inference mode
 
     def masked_features(
         self, images: torch.Tensor, mask: torch.Tensor
@@ -382,6 +416,53 @@ class MUST(ImageClassifier):
                 f'transformer): the view is {tuple(image.shape)}, '
                 f'its reconstruction {tuple(reconstruction.shape)}'
             )
+        self.check_mask_side(image, mask)
+        return self.mim_head.loss(reconstruction, image, mask)
+
+    def masked_reconstruction_loss(
+        self,
+        tokens: torch.Tensor,
+        image: torch.Tensor,
+        mask: torch.Tensor,
+        places: torch.Tensor,
+    ) -> torch.Tensor:
+        """``L_mim`` from the masked patches alone, the same value.
+
+        Args:
+            tokens: Local features of the masked patches, (M, D).
+            image: The normalised strong view, (B, 3, H, W).
+            mask: (B, n, n), true where masked.
+            places: Indices (M,) of the masked patches in the mask.
+
+        Raises:
+            ValueError: If the mask is not on the grid of the feature map, or
+                the decoder's stride is not that of the map.
+        """
+        side = self.check_mask_side(image, mask)
+        # the masked patches as one column of a feature map
+        column = self.decoder(tokens.t()[None, :, :, None])[0]
+        if column.shape[1:] != (len(tokens) * side, side):
+            raise ValueError(
+                f"model.decode='{DECODE_MASKED}' needs masks on the grid of "
+                "the backbone's last feature map, and a decoder of its "
+                f'stride: a cell of the mask is {side} pixels wide '
+                '(MUSTMaskGenerator.model_patch_size), '
+                f'{len(tokens)} reconstructed cells are '
+                f'{tuple(column.shape[1:])}. Make them equal, or set '
+                f"model.decode='{DECODE_ALL}'"
+            )
+        reconstruction = column.unflatten(1, (-1, side)).movedim(1, 0)
+        whole = to_patches(image, side).flatten(0, 2)
+        return self.mim_head.loss(
+            reconstruction, whole[places], image.new_ones(len(tokens), 1, 1)
+        )
+
+    def check_mask_side(self, image: torch.Tensor, mask: torch.Tensor) -> int:
+        """Return the side of the mask's cells in pixels.
+
+        Raises:
+            ValueError: If it is not that of the reconstruction loss.
+        """
         side = image.shape[-1] // mask.shape[-1]
         if self.mim_head.patch_size != side:
             raise ValueError(
@@ -389,7 +470,7 @@ class MUST(ImageClassifier):
                 f'the cells of the mask are {side} pixels wide '
                 '(MUSTMaskGenerator.model_patch_size): make them equal'
             )
-        return self.mim_head.loss(reconstruction, image, mask)
+        return side
 
     @staticmethod
     def stack_masks(data_samples: list[DataSample]) -> torch.Tensor:

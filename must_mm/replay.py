@@ -27,6 +27,7 @@ from .checkpoint import save_tensors
 from .configs import config_path
 from .convert import from_clip, name_table
 from .distributed import free_port
+from .features import to_patches
 from .maect_replay import Row, relative_error, replay_maect
 from .must import STUDENT, TEACHER
 from .teacher import unwrap
@@ -70,8 +71,16 @@ class RecordedViews(Dataset):
         )
 
 
-def replay_config(path: str | Path, work_dir: str) -> Config:
-    """Build the config of a recording, with its first weights to load."""
+def replay_config(
+    path: str | Path, work_dir: str, options: dict | None = None
+) -> Config:
+    """Build the config of a recording, with its first weights to load.
+
+    Args:
+        path: The recording.
+        work_dir: Folder for the weights and the run.
+        options: Keys of the config to override.
+    """
     data = np.load(path)
     rec = json.loads(str(data['config']))
     width, embed, patch = rec['width'], rec['embed'], rec['patch']
@@ -120,6 +129,7 @@ def replay_config(path: str | Path, work_dir: str) -> Config:
         decay_end=rec['ema_end'],
         warmup_steps=rec['warm_it'],
     )
+    cfg.merge_from_dict(options or {})
     return cfg
 
 
@@ -220,6 +230,17 @@ def _worst_fingerprint(
     return float(max(errors))
 
 
+def _reconstruction_error(found: torch.Tensor, data) -> float:
+    """Compare a reconstruction, of all patches or of the masked ones."""
+    reference = torch.from_numpy(data['reconstruction0'])
+    if found.shape != reference.shape:  # a column of the masked patches
+        side = found.shape[-1]
+        masked = torch.from_numpy(data['mask'][0, : len(reference)]).bool()
+        reference = to_patches(reference, side)[masked]
+        reference = reference.movedim(0, 1).flatten(1, 2)[None]
+    return relative_error(found, reference)
+
+
 def _compare(runner: Runner, recorder: Recorder, data) -> list[Row]:
     """Compare this rank's run with the recording."""
     rank = dist.get_rank() if dist.is_initialized() else 0
@@ -282,7 +303,7 @@ def _compare(runner: Runner, recorder: Recorder, data) -> list[Row]:
     rows += [
         Row(
             'step 0: reconstruction',
-            relative_error(seen['reconstruction0'], data['reconstruction0']),
+            _reconstruction_error(seen['reconstruction0'], data),
         ),
         Row(
             'step 0: alignment', relative_error(seen['align0'], data['align0'])
@@ -313,8 +334,14 @@ def _compare(runner: Runner, recorder: Recorder, data) -> list[Row]:
 
 
 def _run_rank(
-    rank: int, world: int, port: int, path: str, work_dir: str, results
-) -> None:
+    rank: int,
+    world: int,
+    port: int,
+    path: str,
+    work_dir: str,
+    options: dict | None,
+    results,
+) -> list[Row] | None:
     """Replay one rank's share; put its rows into ``results``."""
     if world > 1:
         os.environ['LOCAL_RANK'] = str(rank)
@@ -324,7 +351,7 @@ def _run_rank(
             rank=rank,
             world_size=world,
         )
-    cfg = replay_config(path, f'{work_dir}/rank{rank}')
+    cfg = replay_config(path, f'{work_dir}/rank{rank}', options)
     cfg.log_level = logging.getLevelName(logging.WARNING)
     if world > 1:
         cfg.launcher = 'pytorch'
@@ -343,11 +370,12 @@ def _run_rank(
         dist.destroy_process_group()
 
 
-def replay(path: str | Path) -> list[list[Row]]:
+def replay(path: str | Path, options: dict | None = None) -> list[list[Row]]:
     """Replay a recording on as many gloo processes as it was recorded on.
 
     Args:
         path: The recording, a ``must_*.npz`` or ``maect_*.npz``.
+        options: Keys of MUST's config to override.
 
     Returns:
         For each rank, the compared quantities and their relative errors.
@@ -371,13 +399,14 @@ def replay(path: str | Path) -> list[list[Row]]:
         world = data['weak'].shape[1] // batch
     with tempfile.TemporaryDirectory() as work_dir:
         if world == 1:
-            return [_run_rank(0, 1, 0, str(path), work_dir, None)]
+            rows = _run_rank(0, 1, 0, str(path), work_dir, options, None)
+            return [rows]
         port = free_port()
         with mp.Manager() as manager:
             results = manager.dict()
             mp.spawn(
                 _run_rank,
-                args=(world, port, str(path), work_dir, results),
+                args=(world, port, str(path), work_dir, options, results),
                 nprocs=world,
             )
             return [results[rank] for rank in range(world)]

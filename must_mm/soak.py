@@ -157,6 +157,8 @@ def fit_growth(iterations: list[int], memory: list[float]) -> Growth:
         memory: In MiB.
     """
     start = len(iterations) // 4
+    if len(set(memory[start:])) == 1:  # no deviation to judge by
+        return Growth(0.0, 0.0)
     line = linregress(iterations[start:], memory[start:])
     return Growth(float(1000 * line.slope), float(1000 * 1.96 * line.stderr))
 

@@ -15,7 +15,7 @@ from mmengine.runner import TestLoop, ValLoop
 from mmpretrain.registry import HOOKS, LOOPS
 
 from .must import MUST, STUDENT, TEACHER
-from .validation import check_integer, check_number
+from .validation import check_integer, check_number, check_type
 
 
 def ema_decay(step: int, start: float, end: float, warmup_steps: int) -> float:
@@ -36,17 +36,27 @@ def ema_update(
     averaged: Sequence[torch.Tensor],
     current: Sequence[torch.Tensor],
     decay: float,
+    foreach: bool = True,
 ) -> None:
     """In place ``averaged = decay * averaged + (1 - decay) * current``.
 
     Integer tensors (counters of batch norms) are copied.
+
+    Args:
+        averaged: Tensors to update.
+        current: As many tensors of the same shapes.
+        decay: Weight of the past, in [0, 1].
+        foreach: Whether one call updates all, or one call each.
     """
     pairs = list(zip(averaged, current, strict=True))
     floating = [pair for pair in pairs if pair[0].is_floating_point()]
-    if floating:
+    if floating and foreach:
         torch._foreach_lerp_(
             *map(list, zip(*floating, strict=False)), weight=1 - decay
         )
+    elif floating:
+        for target, source in floating:
+            target.lerp_(source, 1 - decay)
     for target, source in pairs:
         if not target.is_floating_point():
             target.copy_(source)
@@ -84,6 +94,7 @@ class EMATeacherHook(Hook):
         decay_start: Decay ``d0`` at the first step, in [0, 1].
         decay_end: Decay after the ramp, in [0, 1].
         warmup_steps: Length of the linear ramp, in optimizer steps.
+        foreach: Whether one call updates all weights, or one call each.
 
     Raises:
         ValueError: If a decay is outside [0, 1] or the ramp is negative.
@@ -97,7 +108,9 @@ class EMATeacherHook(Hook):
         decay_start: float = 0.999,
         decay_end: float = 0.9998,
         warmup_steps: int = 2000,
+        foreach: bool = True,
     ) -> None:
+        check_type('EMATeacherHook.foreach', foreach, bool)
         for name, decay in (
             ('decay_start', decay_start),
             ('decay_end', decay_end),
@@ -107,6 +120,7 @@ class EMATeacherHook(Hook):
         self.decay_start = decay_start
         self.decay_end = decay_end
         self.warmup_steps = warmup_steps
+        self.foreach = foreach
         self.step = 0
 
     def decay(self) -> float:
@@ -133,7 +147,11 @@ class EMATeacherHook(Hook):
             return
         model = unwrap(runner.model)
         decay = self.decay()
-        ema_update(*zip(*model.teacher_and_student(), strict=False), decay)
+        ema_update(
+            *zip(*model.teacher_and_student(), strict=False),
+            decay,
+            self.foreach,
+        )
         runner.message_hub.update_scalar('train/ema_decay', decay)
         self.step += 1
 

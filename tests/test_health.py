@@ -11,7 +11,7 @@ from mmpretrain.registry import HOOKS, OPTIM_WRAPPERS
 from tiny import build, train
 
 from must_mm.classifier import most_frequent
-from must_mm.health import Counts, HealthHook, is_due, not_finite, to_floats
+from must_mm.health import Counts, HealthHook, is_due, not_finite
 from must_mm.teacher import unwrap
 
 NAN = float('nan')
@@ -30,12 +30,6 @@ def test_due_after_patience_times_a_power_of_two():
 def test_not_finite():
     values = dict(a=1.0, b=NAN, c=float('inf'), d=-float('inf'), e=0.0)
     assert not_finite(values) == ['b', 'c', 'd']
-
-
-def test_to_floats():
-    values = dict(a=torch.tensor(0.5), b=2.0, c=torch.tensor([3]))
-    assert to_floats(values) == dict(a=0.5, b=2.0, c=3.0)
-    assert to_floats({}) == {}
 
 
 def test_rows_end_where_a_finding_ends():

@@ -32,6 +32,7 @@ def test_growth_of_a_leak_and_of_none():
         # six standard errors
         assert abs(growth.rate - leak) < 3 * growth.error < 2
         assert growth.is_within(4) == (leak == 0)
+    assert fit_growth(iterations, [100.0] * len(iterations)).is_within(0)
 
 
 def test_the_upper_end_has_to_be_within():

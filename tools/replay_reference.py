@@ -3,6 +3,8 @@
 import argparse
 import sys
 
+from mmengine.config import DictAction
+
 from must_mm.replay import replay
 
 
@@ -12,9 +14,17 @@ def main() -> int:
     parser.add_argument(
         '--rtol', type=float, default=1e-4, help='largest relative error'
     )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        default={},
+        metavar='KEY=VALUE',
+        help="override keys of MUST's config, such as a switch for speed",
+    )
     args = parser.parse_args()
     errors = []
-    for rank, rows in enumerate(replay(args.recording)):
+    for rank, rows in enumerate(replay(args.recording, args.cfg_options)):
         for row in rows:
             verdict = 'ok' if row.error <= args.rtol else 'FAILED'
             print(f'rank {rank}  {row.name:32} {row.error:8.1e}  {verdict}')

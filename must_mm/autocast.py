@@ -1,0 +1,30 @@
+"""Mixed precision without a scale of the loss, on any device."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+import torch.nn as nn
+from mmengine.optim import OptimWrapper
+from mmpretrain.registry import OPTIM_WRAPPERS
+
+
+@OPTIM_WRAPPERS.register_module()
+class AutocastOptimWrapper(OptimWrapper):
+    """Forward pass in bfloat16, weights and optimizer in float32.
+
+    bfloat16 has the range of float32, so the loss needs no scale, which
+    MMEngine's ``AmpOptimWrapper`` keeps all the same, and which makes the GPU
+    wait; that one also refuses to run on a CPU. Takes the arguments of
+    :class:`OptimWrapper`.
+    """
+
+    @contextmanager
+    def optim_context(self, model: nn.Module) -> Iterator[None]:
+        """Run the forward pass of ``model`` under autocast."""
+        device = next(model.parameters()).device.type
+        with (
+            super().optim_context(model),
+            torch.autocast(device, torch.bfloat16),
+        ):
+            yield
