@@ -161,6 +161,11 @@ class HealthHook(Hook):
 
     @torch.no_grad()
     def _before_step(self, optimizer, args, kwargs) -> None:
+        # a fused optimizer gets the scaled gradients, and skips by itself
+        found_inf = getattr(optimizer, 'found_inf', None)
+        if found_inf is not None:
+            self._gradient_norm = found_inf / (1 - found_inf)
+            return
         gradients = [
             parameter.grad
             for group in optimizer.param_groups

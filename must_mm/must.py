@@ -446,10 +446,9 @@ class MUST(ImageClassifier):
                 f"model.decode='{DECODE_MASKED}' needs masks on the grid of "
                 "the backbone's last feature map, and a decoder of its "
                 f'stride: a cell of the mask is {side} pixels wide '
-                '(MUSTMaskGenerator.model_patch_size), '
-                f'{len(tokens)} reconstructed cells are '
-                f'{tuple(column.shape[1:])}. Make them equal, or set '
-                f"model.decode='{DECODE_ALL}'"
+                '(MUSTMaskGenerator.model_patch_size), what the decoder '
+                f'makes of it (model.decoder.encoder_stride) {column.shape[2]}'
+                f". Make them equal, or set model.decode='{DECODE_ALL}'"
             )
         reconstruction = column.unflatten(1, (-1, side)).movedim(1, 0)
         whole = to_patches(image, side).flatten(0, 2)

@@ -87,7 +87,7 @@ def run_config(config):
     config.val_dataloader = config.val_cfg = config.val_evaluator = None
     config.test_dataloader = config.test_cfg = config.test_evaluator = None
     (health,) = (h for h in config.custom_hooks if h.type == 'HealthHook')
-    health.update(patience=3, max_skipped_steps=4)
+    health.update(patience=3, max_skipped_steps=4, interval=1)
     # random weights collapse at a higher rate
     config.optim_wrapper.optimizer.lr = 1e-5
     return config
@@ -249,6 +249,21 @@ def test_predictions_of_one_class(run_config, logged, tmp_path):
     assert 'model.head.fairness.loss_weight' in first
     assert len(more) == 1 and 'last 6 iterations' in more[0]
     assert findings(tmp_path)['one_class_only'] == 8
+
+
+def test_read_late_but_before_a_checkpoint(run_config, tmp_path):
+    """Read every 10th iteration of 9: at the end of the epochs, of 3."""
+    (health,) = (h for h in run_config.custom_hooks if h.type == 'HealthHook')
+    health.interval = 10
+    with pytest.raises(
+        FloatingPointError,
+        match=r'loss_align of iteration 5 .*Resume from \S+epoch_1\.pth',
+    ):
+        run(run_config, Fault(4, lambda m: m.ln_patch.weight.fill_(torch.nan)))
+    assert summary(tmp_path)['iterations'] == 5
+    assert not (tmp_path / 'run' / 'epoch_2.pth').exists()
+    good = torch.load(tmp_path / 'run' / 'epoch_1.pth', weights_only=True)
+    assert all(value.isfinite().all() for value in good['state_dict'].values())
 
 
 # ---------------------------------------------------------- mixed precision

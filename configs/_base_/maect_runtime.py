@@ -5,7 +5,7 @@ custom_imports = dict(imports=['must_mm'], allow_failed_imports=False)
 custom_hooks = [
     dict(type='MAECTAveragesHook'),
     dict(type='MAECTCheckHook'),
-    dict(type='HealthHook'),
+    dict(type='HealthHook', interval=10),
     dict(type='BadImageHook'),
 ]
 default_hooks = dict(

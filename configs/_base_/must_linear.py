@@ -29,7 +29,11 @@ model = dict(
 # A short schedule. No layer decay: not every network knows depths.
 optim_wrapper = dict(
     optimizer=dict(
-        type='AdamW', lr=2e-4, betas=(0.9, 0.999), weight_decay=0.05
+        type='AdamW',
+        lr=2e-4,
+        betas=(0.9, 0.999),
+        weight_decay=0.05,
+        fused=True,
     ),
     paramwise_cfg=dict(
         norm_decay_mult=0.0, bias_decay_mult=0.0, flat_decay_mult=0.0
@@ -54,6 +58,6 @@ custom_hooks = [
     dict(type='ValidateStartHook'),
     dict(type='ClassCheckHook'),
     dict(type='FairnessRestartHook'),
-    dict(type='HealthHook'),
+    dict(type='HealthHook', interval=10),
     dict(type='BadImageHook'),
 ]

@@ -12,10 +12,11 @@ custom_hooks = [
     dict(type='ValidateStartHook'),
     dict(type='ClassCheckHook'),
     dict(type='FairnessRestartHook'),
-    dict(type='HealthHook'),
+    dict(type='HealthHook', interval=10),
     dict(type='BadImageHook'),
 ]
 default_hooks = dict(
+    runtime_info=dict(type='LateRuntimeInfoHook'),
     timer=dict(type='IterTimerHook'),
     logger=dict(type='LoggerHook', interval=50),
     param_scheduler=dict(type='ParamSchedulerHook'),

@@ -158,16 +158,5 @@ optim_wrapper = dict(
 param_scheduler = dict(T_max=epochs, eta_min_ratio=1e-6 / lr_per_256)
 train_cfg = dict(max_epochs=epochs)
 default_hooks = dict(logger=dict(interval=9))
-custom_hooks = [
-    dict(
-        type='EMATeacherHook',
-        decay_start=0.9,
-        decay_end=0.99,
-        warmup_steps=100,
-    ),
-    dict(type='ValidateStartHook'),
-    dict(type='ClassCheckHook'),
-    dict(type='FairnessRestartHook'),
-    dict(type='HealthHook'),
-    dict(type='BadImageHook'),
-]
+custom_hooks = _base_.custom_hooks
+custom_hooks[0].update(decay_start=0.9, decay_end=0.99, warmup_steps=100)

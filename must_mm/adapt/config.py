@@ -160,7 +160,7 @@ def clip_config(
                 warmup_steps=settings.ramp,
             ),
             dict(type='FairnessRestartHook'),
-            dict(type='HealthHook'),
+            dict(type='HealthHook', interval=10),
         ],
     )
     batch, workers = settings.batch_size, settings.workers
@@ -227,6 +227,7 @@ def _optim_wrapper(settings: Settings) -> dict:
             lr=settings.lr,
             betas=(0.9, 0.999),
             weight_decay=0.05,
+            fused=True,
         ),
         paramwise_cfg=dict(
             layer_decay_rate=settings.layer_decay,
