@@ -45,6 +45,9 @@ class TwoViewDataPreprocessor(ClsDataPreprocessor):
                 f'each channel, or be None; got {mean} and {std}'
             )
         super().__init__(mean=mean, std=std, to_rgb=to_rgb, **kwargs)
+        # from pinned memory (pin_memory of the data loader), the host goes on
+        # while the batch is copied
+        self._non_blocking = True
 
     def forward(self, data: dict, training: bool = False) -> dict:
         """Move to the device, convert to RGB and normalise.

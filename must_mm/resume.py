@@ -3,6 +3,7 @@
 from numbers import Number
 from pathlib import Path
 
+import torch
 from mmengine.runner import Runner
 
 from .checkpoint import load_tensors
@@ -75,16 +76,7 @@ def check_state(runner: Runner, checkpoint: dict) -> None:
     wrong = []
     if _form(saved.get('param_groups')) != _form(own['param_groups']):
         wrong.append('optimizer.param_groups')
-    try:
-        if not all(
-            value is None
-            or value.ndim == 0
-            or value.shape == parameters[index].shape
-            for index, moments in saved['state'].items()
-            for value in moments.values()
-        ):
-            wrong.append('optimizer.state')
-    except (AttributeError, IndexError, KeyError, TypeError):
+    if not _moments_fit(saved.get('state'), parameters):
         wrong.append('optimizer.state')
     log = checkpoint['message_hub']
     if not all(
@@ -104,6 +96,37 @@ def check_state(runner: Runner, checkpoint: dict) -> None:
             "config of that run, or set load_from to start from the file's "
             'weights'
         )
+
+
+def _moments_fit(state: object, parameters: list[torch.Tensor]) -> bool:
+    """Whether an optimizer's saved state could be that of the parameters.
+
+    What it keeps, such as AdamW's step and two moments, it keeps of every
+    parameter alike.
+    """
+    try:
+        kept = [
+            {
+                name: _kind(value, parameters[index])
+                for name, value in moments.items()
+            }
+            for index, moments in state.items()
+        ]
+    except (AttributeError, IndexError, TypeError):
+        return False
+    return all(
+        kinds == kept[0] and 'other' not in kinds.values() for kinds in kept
+    )
+
+
+def _kind(value: object, parameter: torch.Tensor) -> str:
+    if value is None or isinstance(value, Number):
+        return 'number'
+    if not isinstance(value, torch.Tensor) or not value.is_floating_point():
+        return 'other'
+    if value.shape == parameter.shape:
+        return 'moment'
+    return 'other' if value.ndim else 'number'
 
 
 def saved_values(

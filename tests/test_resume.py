@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 from tiny import assert_same_tensors, launch, tiny_config, train
 
 from must_mm.checkpoint import load_tensors, save_tensors
@@ -155,3 +156,26 @@ def test_run_without_a_checkpoint_keeps_its_start(config, tmp_path):
     config.dump(tmp_path / 'tiny.py')
     runner = launch('train', tmp_path / 'tiny.py', '--resume')
     assert (runner._resume, runner._load_from) == (False, 'start.pth')
+
+
+@pytest.mark.parametrize(
+    'damage',
+    [
+        lambda moments: moments.pop('step'),
+        lambda moments: moments.update(exp_avg=torch.tensor(1)),
+        lambda moments: moments.update(exp_avg=torch.tensor(1.0)),
+        lambda moments: moments.update(exp_avg_sq=torch.zeros(2, 3, 5)),
+        lambda moments: moments.update(step='text'),
+        lambda moments: moments.update(other=None),
+    ],
+)
+def test_damaged_moments_of_one_parameter(config, damage):
+    """Found by fuzzing: they would fail at the next step, unnamed."""
+    config.train_cfg.max_epochs = 1
+    path = Path(train(config).work_dir) / 'epoch_1.pth'
+    content = torch.load(path, weights_only=True)
+    damage(content['optimizer']['state'][3])
+    torch.save(content, path)
+    config.resume, config.load_from = True, str(path)
+    with pytest.raises(ValueError, match=r'epoch_1\.pth .*optimizer\.state'):
+        train(config)
