@@ -7,7 +7,8 @@ models in MMPretrain's hub, and makes MMEngine load checkpoints as plain data.
 from mmengine.config.utils import MODULE2PACKAGE
 from mmpretrain.apis import ModelHub
 
-from . import checkpoint, replay
+from . import checkpoint, colours, replay, shifts
+from .augment import PublishedRandAugment
 from .bad_images import BadImageHook, SkipBadImages
 from .checkpoint_hook import SafeCheckpointHook
 from .classifier import (
@@ -18,6 +19,7 @@ from .classifier import (
 )
 from .configs import model_index_path
 from .converted import ConvertedStart, load_classifier
+from .crops import AreaCrop, EdgeCrop
 from .datasets import CIFAR10BGR, CIFAR100BGR, GTSRB, UCF101Frames
 from .evaluation import (
     FeatureTestLoop,
@@ -47,21 +49,25 @@ from .teacher import (
     TeacherStudentValLoop,
     ValidateStartHook,
 )
+from .views import CropViews
 
 __version__ = '0.1.0'
 __all__ = [
     'MAECT',
     'GTSRB',
     'MUST',
+    'AreaCrop',
     'BadImageHook',
     'CIFAR100BGR',
     'CIFAR10BGR',
     'CLIPProjection',
     'ClassCheckHook',
     'ConvertedStart',
+    'CropViews',
     'ClassifierStart',
     'DistilledPseudoLabelHead',
     'EMATeacherHook',
+    'EdgeCrop',
     'EpochSampler',
     'FairnessLoss',
     'FairnessRestartHook',
@@ -84,6 +90,7 @@ __all__ = [
     'OpenCLIPBackbone',
     'OpenCLIPStart',
     'PseudoLabelHead',
+    'PublishedRandAugment',
     'SafeCheckpointHook',
     'SeedSample',
     'SkipBadImages',
@@ -95,8 +102,10 @@ __all__ = [
     'ValidateStartHook',
     'WarmupCosineLR',
     'checkpoint',
+    'colours',
     'load_classifier',
     'replay',
+    'shifts',
 ]
 
 # Lets other projects inherit from 'must_mm::must/NAME.py'.

@@ -1,0 +1,142 @@
+"""Shear and translate: rows or columns that move, bicubic, as in Pillow.
+
+Each pixel moves along one direction alone, so four neighbours are enough
+where a general warp takes sixteen. The weights are those of Pillow's
+transforms (cubic convolution with a = -1; OpenCV's has -0.75), which the
+published operations use.
+"""
+
+import cv2
+import mmpretrain.datasets as mm
+import numpy as np
+from mmpretrain.registry import TRANSFORMS
+from numpy.lib.stride_tricks import sliding_window_view
+
+from .colours import CUT
+
+
+def cubic_weights(fraction: np.ndarray) -> np.ndarray:
+    """Weights of four neighbours in a row.
+
+    Args:
+        fraction: How far a point lies behind the second, in [0, 1).
+
+    Returns:
+        float32, (4, *fraction.shape).
+    """
+    d = np.asarray(fraction, np.float32)
+    square, cube = d * d, d * d * d
+    return np.stack(
+        [
+            -d + 2 * square - cube,
+            1 - 2 * square + cube,
+            d + square - cube,
+            cube - square,
+        ]
+    )
+
+
+def move_rows(
+    image: np.ndarray, moves: np.ndarray, fill: tuple[int, ...]
+) -> np.ndarray:
+    """Move each row to the left, by its own number of pixels.
+
+    Args:
+        image: uint8, (H, W, 3).
+        moves: (H,), in pixels; negative ones move to the right.
+        fill: Colour of what comes in from outside.
+
+    Returns:
+        uint8, (H, W, 3).
+    """
+    height, width = image.shape[:2]
+    whole = np.floor(moves).astype(int)
+    # beyond the edge the outermost pixel counts
+    border = int(np.abs(whole).max()) + 2
+    wide = cv2.copyMakeBorder(
+        image, 0, 0, border, border, cv2.BORDER_REPLICATE
+    )
+    near = np.empty((height, width + 3, 3), np.float32)
+    for row, start in enumerate((whole + border - 1).tolist()):
+        near[row] = wide[row, start : start + width + 3]
+    neighbours = sliding_window_view(
+        near.reshape(height, -1), 3 * width, axis=1
+    )[:, ::3]
+    moved = np.einsum(
+        'ky,ykx->yx', cubic_weights(moves - whole), neighbours
+    )
+    moved = _bytes(moved).reshape(image.shape)
+    found = np.empty(image.shape, np.uint8)
+    found[:] = fill
+    centres = np.arange(width) + 0.5 + moves[:, None]
+    inside = (centres >= 0) & (centres < width)
+    return cv2.copyTo(moved, inside.view(np.uint8), found)
+
+
+def _bytes(values: np.ndarray) -> np.ndarray:
+    """Clip to bytes and cut fractions off."""
+    return cv2.add(values, np.full(4, CUT), dtype=cv2.CV_8U)
+
+
+def translate_rows(
+    image: np.ndarray, move: float, fill: tuple[int, ...]
+) -> np.ndarray:
+    """:func:`move_rows` by one number, in one filter."""
+    height, width = image.shape[:2]
+    found = np.empty(image.shape, np.uint8)
+    found[:] = fill
+    # columns whose centre comes from inside the image
+    first = max(0, int(np.ceil(-move - 0.5)))
+    last = min(width, int(np.ceil(width - move - 0.5)))
+    if first >= last:
+        return found
+    whole = int(np.floor(move))
+    start = first + whole - 1
+    stop = last + whole + 2
+    part = image[:, max(start, 0) : min(stop, width)]
+    part = cv2.copyMakeBorder(
+        part, 0, 0, max(-start, 0), max(stop - width, 0), cv2.BORDER_REPLICATE
+    )
+    part = cv2.filter2D(
+        part, -1, cubic_weights(move - whole)[None], None, (0, 0), CUT
+    )
+    found[:, first:last] = part[:, : last - first]
+    return found
+
+
+class MoveMixin:
+    """An operation that moves pixels along rows or along columns."""
+
+
+    def transform(self, results: dict) -> dict:
+        """Apply the operation with its probability."""
+        if self.random_disable():
+            return results
+        image = results['img']
+        turned = self.direction == 'vertical'
+        if turned:
+            image = cv2.transpose(image)
+        magnitude = self.random_negative(self.random_magnitude())
+        image = self.move(image, magnitude)
+        results['img'] = cv2.transpose(image) if turned else image
+        return results
+
+
+@TRANSFORMS.register_module()
+class RowShear(MoveMixin, mm.Shear):
+    """Shear: each row moves by its distance from the top."""
+
+    def move(self, image: np.ndarray, magnitude: float) -> np.ndarray:
+        """Move the rows of an image."""
+        centres = np.arange(len(image)) + 0.5
+        return move_rows(image, magnitude * centres, self.pad_val)
+
+
+@TRANSFORMS.register_module()
+class RowTranslate(MoveMixin, mm.Translate):
+    """Translate: all rows move alike."""
+
+    def move(self, image: np.ndarray, magnitude: float) -> np.ndarray:
+        """Move the rows of an image."""
+        move = magnitude * image.shape[1]
+        return translate_rows(image, move, self.pad_val)
