@@ -104,6 +104,9 @@ class RandomCropBase(BaseTransform):
 class EdgeCrop(RandomCropBase):
     """The weak view: resize the shorter edge, keep a random square.
 
+    An image that shrinks is cut before it is resized, at the nearest pixels:
+    what will not be seen costs nothing.
+
     Args:
         size: Side of the square, in pixels.
         edge: Length of the shorter edge it is cut from, ``size`` by default.
@@ -120,17 +123,21 @@ class EdgeCrop(RandomCropBase):
 
     def draw(self, shape: tuple[int, ...]) -> Crop:
         """Draw a crop of an image of this height and width."""
-        height, width = shape[:2]
-        short = min(height, width)
-        rows = int(self.edge * height / short)
-        columns = int(self.edge * width / short)
-        top = np.random.randint(0, rows - self.size + 1)
-        left = np.random.randint(0, columns - self.size + 1)
-        return Crop(
-            (0, 0, height, width),
-            (rows, columns),
-            (top, left, self.size, self.size),
+        sides = shape[:2]
+        short = min(sides)
+        size = tuple(int(self.edge * side / short) for side in sides)
+        start = tuple(np.random.randint(0, n - self.size + 1) for n in size)
+        square = (self.size, self.size)
+        if short < self.edge:
+            # pixels of the image are too coarse to cut along
+            return Crop((0, 0, *sides), size, (*start, *square))
+        part = (
+            round(n * side / resized)
+            for n, side, resized in zip(
+                (*start, *square), 2 * sides, 2 * size, strict=True
+            )
         )
+        return Crop(tuple(part), square, (0, 0, *square))
 
     def __repr__(self) -> str:
         return f'EdgeCrop(size={self.size}, edge={self.edge})'

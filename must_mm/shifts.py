@@ -56,21 +56,33 @@ def move_rows(
     wide = cv2.copyMakeBorder(
         image, 0, 0, border, border, cv2.BORDER_REPLICATE
     )
-    near = np.empty((height, width + 3, 3), np.float32)
+    near = np.empty((height, width + 3, 3), np.uint8)
     for row, start in enumerate((whole + border - 1).tolist()):
         near[row] = wide[row, start : start + width + 3]
     neighbours = sliding_window_view(
-        near.reshape(height, -1), 3 * width, axis=1
+        near.reshape(height, -1).astype(np.float32), 3 * width, axis=1
     )[:, ::3]
-    moved = np.einsum(
-        'ky,ykx->yx', cubic_weights(moves - whole), neighbours
-    )
+    moved = np.einsum('ky,ykx->yx', cubic_weights(moves - whole), neighbours)
     moved = _bytes(moved).reshape(image.shape)
-    found = np.empty(image.shape, np.uint8)
-    found[:] = fill
-    centres = np.arange(width) + 0.5 + moves[:, None]
-    inside = (centres >= 0) & (centres < width)
-    return cv2.copyTo(moved, inside.view(np.uint8), found)
+    # columns whose centres come from inside the image
+    first, last = _inside(width, moves)
+    columns = np.arange(width)
+    inside = (columns >= first[:, None]) & (columns < last[:, None])
+    return cv2.copyTo(moved, inside.view(np.uint8), _plain(image, fill))
+
+
+def _inside(width: int, moves: np.ndarray | float) -> tuple:
+    """First column, and the one after the last, that come from inside."""
+    return (
+        np.maximum(np.ceil(-0.5 - moves), 0).astype(int),
+        np.minimum(np.ceil(width - 0.5 - moves), width).astype(int),
+    )
+
+
+def _plain(image: np.ndarray, fill: tuple[int, ...]) -> np.ndarray:
+    """An image of the same size and one colour."""
+    row = np.tile(np.uint8(fill), image.shape[1])
+    return np.tile(row, (len(image), 1)).reshape(image.shape)
 
 
 def _bytes(values: np.ndarray) -> np.ndarray:
@@ -82,17 +94,12 @@ def translate_rows(
     image: np.ndarray, move: float, fill: tuple[int, ...]
 ) -> np.ndarray:
     """:func:`move_rows` by one number, in one filter."""
-    height, width = image.shape[:2]
-    found = np.empty(image.shape, np.uint8)
-    found[:] = fill
-    # columns whose centre comes from inside the image
-    first = max(0, int(np.ceil(-move - 0.5)))
-    last = min(width, int(np.ceil(width - move - 0.5)))
+    width = image.shape[1]
+    first, last = _inside(width, move)
     if first >= last:
-        return found
+        return _plain(image, fill)
     whole = int(np.floor(move))
-    start = first + whole - 1
-    stop = last + whole + 2
+    start, stop = first + whole - 1, last + whole + 2
     part = image[:, max(start, 0) : min(stop, width)]
     part = cv2.copyMakeBorder(
         part, 0, 0, max(-start, 0), max(stop - width, 0), cv2.BORDER_REPLICATE
@@ -100,8 +107,12 @@ def translate_rows(
     part = cv2.filter2D(
         part, -1, cubic_weights(move - whole)[None], None, (0, 0), CUT
     )
-    found[:, first:last] = part[:, : last - first]
-    return found
+    return cv2.copyMakeBorder(
+        part[:, : last - first],
+        *(0, 0, int(first), int(width - last)),
+        cv2.BORDER_CONSTANT,
+        value=fill,
+    )
 
 
 class MoveMixin:
