@@ -8,6 +8,7 @@ from mmpretrain.registry import TRANSFORMS
 
 from .crops import Crop
 from .loading import EncodedImage
+from .validation import check_number
 
 
 def planes(image: np.ndarray) -> torch.Tensor:
@@ -23,16 +24,27 @@ class CropViews(BaseTransform):
 
     The crops are drawn first, from the size of the image alone. What
     ``LoadImage(lazy=True)`` left encoded is then decoded once, at the
-    smallest scale at which no crop has fewer pixels than it is resized to.
+    smallest scale that leaves every crop enough pixels.
 
     Args:
         transforms: A list of transforms for each view. The first is
             :class:`EdgeCrop` or :class:`AreaCrop`; a view that begins with
             anything else has the image decoded in full.
+        margin: How many times as many pixels a side as it is resized to a
+            crop keeps when the image is decoded at a reduced scale. A
+            decoder's averaging is coarser than that of the resizing, which
+            hides it the better the more it has to do.
+
+    Raises:
+        ValueError: If the margin is less than 1, which would enlarge pixels.
     """
 
-    def __init__(self, transforms: list[list[dict]]) -> None:
+    def __init__(
+        self, transforms: list[list[dict]], margin: float = 1.5
+    ) -> None:
+        check_number('CropViews.margin', margin, '[1, inf)')
         self.views = [Compose(steps) for steps in transforms]
+        self.margin = margin
 
     def transform(self, results: dict) -> dict:
         """Replace ``img`` by the list of views, uint8, (3, H, W), BGR.
@@ -45,7 +57,7 @@ class CropViews(BaseTransform):
         reduced = 1
         if isinstance(image, EncodedImage):
             source = image
-            reduced = _reduction(crops)
+            reduced = self._reduction(crops)
             image = source.decode(reduced)
             expected = [-(-side // reduced) for side in source.shape[:2]]
             if [*image.shape[:2]] != expected:
@@ -74,17 +86,17 @@ class CropViews(BaseTransform):
             for step in first
         ]
 
+    def _reduction(self, crops: list[Crop | None]) -> int:
+        """How many times smaller the image may be decoded."""
+        if None in crops:
+            return 1
+        return max(
+            times
+            for times in EncodedImage.REDUCED
+            if times == 1
+            or all(crop.shrinks(times * self.margin) for crop in crops)
+        )
+
     def __repr__(self) -> str:
         views = ''.join(f'\n{view}' for view in self.views)
-        return f'CropViews({views})'
-
-
-def _reduction(crops: list[Crop | None]) -> int:
-    """How many times smaller the image may be decoded."""
-    if None in crops:
-        return 1
-    return max(
-        times
-        for times in EncodedImage.REDUCED
-        if times == 1 or all(crop.shrinks(times) for crop in crops)
-    )
+        return f'CropViews(margin={self.margin}, views:{views})'
