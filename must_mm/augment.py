@@ -1,5 +1,6 @@
 """The published RandAugment: timm's ``rand-m9-mstd0.5-inc1``."""
 
+import numpy as np
 from mmpretrain.datasets import RandAugment
 from mmpretrain.registry import TRANSFORMS
 
@@ -55,3 +56,10 @@ class PublishedRandAugment(RandAugment):
             hparams=dict(pad_val=[104, 117, 123], interpolation='bicubic'),
         )
         super().__init__(**settings | options)
+
+    def transform(self, results: dict) -> dict:
+        """Apply operations that are drawn with replacement."""
+        drawn = np.random.randint(len(self.transforms), size=self.num_policies)
+        for index in drawn:
+            results = self.transforms[index](results)
+        return results
