@@ -49,9 +49,9 @@ class TableMixin:
         results['img'] = cv2.LUT(image, table)
         return results
 
-    def change(self) -> float:
-        """Draw a magnitude and its sign."""
-        return self.random_negative(self.random_magnitude())
+    def factor(self) -> float:
+        """Draw how far to go: 1 changes nothing, and 0.1 is the least."""
+        return max(0.1, 1 + self.random_negative(self.random_magnitude()))
 
 
 @TRANSFORMS.register_module()
@@ -125,7 +125,7 @@ class TableContrast(TableMixin, mm.Contrast):
     def table(self, image: np.ndarray) -> np.ndarray:
         """Build the table."""
         grey = int(cv2.mean(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY))[0] + 0.5)
-        return _bytes(grey + (1 + self.change()) * (BYTES - grey))
+        return _bytes(grey + self.factor() * (BYTES - grey))
 
 
 @TRANSFORMS.register_module()
@@ -134,7 +134,7 @@ class TableBrightness(TableMixin, mm.Brightness):
 
     def table(self, image: np.ndarray) -> np.ndarray:
         """Build the table."""
-        return _bytes((1 + self.change()) * BYTES)
+        return _bytes(self.factor() * BYTES)
 
 
 class BlendMixin(TableMixin):
@@ -149,8 +149,8 @@ class BlendMixin(TableMixin):
         if self.random_disable():
             return results
         image = results['img']
-        factor = 1 + self.change()
-        results['img'] = _blend(image, self.simpler(image), factor)
+        simpler = self.simpler(image)
+        results['img'] = _blend(image, simpler, self.factor())
         return results
 
 
