@@ -12,7 +12,7 @@ from setuptools.command.build_py import build_py
 from setuptools.command.editable_wheel import editable_wheel
 
 ROOT = Path(__file__).resolve().parent
-SHIPPED = ('configs', 'tools', 'model-index.yml')
+SHIPPED = ('benchmarks', 'configs', 'tools', 'model-index.yml')
 
 
 class BuildWithConfigs(build_py):

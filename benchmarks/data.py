@@ -125,9 +125,7 @@ def levers(ours: list[dict]) -> dict[str, list]:
         [dict(type='AreaCrop', size=224, flip=0.5)],
     ]
     with_one = mmpretrain_pipeline
-    whole = [
-        {k: v for k, v in step.items() if k != 'lazy'} for step in ours
-    ]
+    whole = [{k: v for k, v in step.items() if k != 'lazy'} for step in ours]
     return {
         'MMPretrain, Pillow, and: decoding by OpenCV': with_one('cv2'),
         '... and: crops by torch': with_one(crops=crops),

@@ -10,7 +10,9 @@ def processor() -> str:
     """Name of the processor and number of cores this process may use."""
     try:
         lines = Path('/proc/cpuinfo').read_text().splitlines()
-        names = [line.split(':', 1)[1] for line in lines if 'model name' in line]
+        names = [
+            line.split(':', 1)[1] for line in lines if 'model name' in line
+        ]
         name = names[0].strip()
     except (OSError, IndexError):
         name = platform.processor() or platform.machine()

@@ -5,12 +5,12 @@ from mmpretrain.datasets import RandAugment
 from mmpretrain.registry import TRANSFORMS
 
 # MMPretrain's 'timm_increasing', operation by operation: the same draws and
-# ranges, faster and with Pillow's roundings.
+# ranges, with Pillow's pixels, and faster but for one.
 OPERATIONS = [
     dict(type='TableAutoContrast'),
     dict(type='TableEqualize'),
     dict(type='Invert'),
-    dict(type='Rotate', magnitude_range=(0, 30)),
+    dict(type='PillowRotate', magnitude_range=(0, 30)),
     dict(type='TablePosterize', magnitude_range=(4, 0)),
     dict(type='TableSolarize', magnitude_range=(256, 0)),
     dict(type='TableSolarizeAdd', magnitude_range=(0, 110)),

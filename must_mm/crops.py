@@ -17,7 +17,6 @@ from torch.nn.functional import interpolate
 
 from .validation import check_integer, check_number
 
-
 INTERPOLATIONS = ('bicubic', 'bilinear')
 
 
@@ -37,9 +36,7 @@ def resize(
     # the batch's axis first: torch then sees that colours lie side by side,
     # keeps them so and takes its fastest kernel
     pixels = torch.from_numpy(image)[None].permute(0, 3, 1, 2)
-    pixels = interpolate(
-        pixels, size=size, mode=interpolation, antialias=True
-    )
+    pixels = interpolate(pixels, size=size, mode=interpolation, antialias=True)
     return np.ascontiguousarray(pixels[0].permute(1, 2, 0).numpy())
 
 

@@ -20,12 +20,13 @@ Image.init()
 #: and it starts another to run it.
 FORMATS = [
     name
+    # the likeliest first: Pillow asks one after the other
     for name in (
+        'JPEG',
         'AVIF',
         'BMP',
         'DIB',
         'GIF',
-        'JPEG',
         'JPEG2000',
         'PNG',
         'PPM',

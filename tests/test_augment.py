@@ -9,13 +9,13 @@ import cv2
 import numpy as np
 import pytest
 from distributions import assert_same_distribution, assert_same_mean
+from mmpretrain.datasets.transforms import auto_augment
 from mmpretrain.registry import TRANSFORMS
 from PIL import Image
 
 from benchmarks.plain_views import published_ops
 from must_mm.augment import PublishedRandAugment
-from must_mm.colours import BlendMixin, TableMixin
-from must_mm.shifts import MoveMixin, cubic_weights, move_rows, translate_rows
+from must_mm.shifts import cubic_weights, move_rows, translate_rows
 
 DRAWS = 3000
 RNG = np.random.default_rng(0)
@@ -26,7 +26,9 @@ PHOTO = cv2.resize(
 )
 GREY = np.full_like(PHOTO, 77)
 TINY = PHOTO[:5, :4].copy()
-OPS = list(zip(PublishedRandAugment().transforms, published_ops(), strict=True))
+OPS = list(
+    zip(PublishedRandAugment().transforms, published_ops(), strict=True)
+)
 ENHANCED = [
     f'{name}Increasing'
     for name in ('Color', 'Contrast', 'Brightness', 'Sharpness')
@@ -133,13 +135,11 @@ def expect(op, image: np.ndarray, magnitude: float, sign: int, patch):
 @pytest.mark.parametrize('number', range(15), ids=[op.name for _, op in OPS])
 @pytest.mark.parametrize('sign', [1, -1])
 def test_pixels_are_pillows(number, sign, monkeypatch):
-    """Within a level; a rotation, OpenCV's, within the sharper kernel's."""
+    """Within a level."""
     ours = PublishedRandAugment().transforms[number]
     published = published_ops()[number]
     rotation = published.name == 'Rotate'
     for image in (PHOTO, GREY, PHOTO[:, ::-1], PHOTO[3:40:2], TINY):
-        if rotation and image is TINY:
-            continue  # all edge
         for magnitude in (0.0, 7.3, 9.0, 10.0):
             kept = image.copy()
             found = apply(ours, image, magnitude, sign).astype(int)
@@ -149,25 +149,20 @@ def test_pixels_are_pillows(number, sign, monkeypatch):
             expected = expect(published, image, magnitude, other, monkeypatch)
             difference = np.abs(found - expected)
             assert found.shape == image.shape
-            if rotation:
-                assert difference.mean() < 2 and np.median(difference) <= 1
-            else:
-                assert difference.max() <= 1
-                assert abs((found - expected).mean()) < 0.1
+            assert difference.max() <= 1
+            assert abs((found - expected).mean()) < 0.1
 
 
 def test_what_builds_on_mmpretrains_operations():
     """Registered by name, so that a list of policies can have them."""
     ours = [
-        op
-        for op, _ in OPS
-        if isinstance(op, (TableMixin, BlendMixin, MoveMixin))
+        op for op, _ in OPS if not type(op).__module__.startswith('mmpretrain')
     ]
-    assert len(ours) == 13
+    assert len(ours) == 14  # and MMPretrain's Invert
     for op in ours:
         name = type(op).__name__
         assert TRANSFORMS.get(name) is type(op)
-        assert type(op).__mro__[-4].__module__.startswith('mmpretrain')
+        assert isinstance(op, auto_augment.BaseAugTransform)
 
 
 def test_options():

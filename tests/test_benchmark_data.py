@@ -121,6 +121,10 @@ def test_the_table():
 def test_images_are_taken_evenly(folder, tmp_path):
     data.write_photographs(tmp_path / 'b', 20, 20, 9)
     found = data.find_images(tmp_path, 3)
-    assert [path[-8:] for path in found] == ['0000.jpg', '0003.jpg', '0006.jpg']
+    assert [path[-8:] for path in found] == [
+        '0000.jpg',
+        '0003.jpg',
+        '0006.jpg',
+    ]
     assert len(data.find_images(folder, 99)) == 3
     assert SIZE < 48  # the tool's test enlarges nothing

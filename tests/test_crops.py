@@ -1,6 +1,5 @@
 """Crops are drawn as published and cut as Pillow would."""
 
-
 import numpy as np
 import pytest
 from distributions import assert_same_distribution
