@@ -1,25 +1,23 @@
-"""What a figure was measured on."""
+"""What a benchmark ran on."""
 
 import os
 import platform
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-import torch
 
-from must_mm.versions import installed_versions
+def processor() -> str:
+    """Name of the processor and number of cores this process may use."""
+    name = _cpuinfo('model name') or platform.processor()
+    cores = getattr(os, 'sched_getaffinity', lambda _: range(os.cpu_count()))
+    return f'{name or platform.machine()}, {len(cores(0))} cores'
 
 
-def describe(device: str) -> str:
-    """Name processor, instructions for bfloat16, threads and versions."""
-    if device == 'cuda':
-        return f'{torch.cuda.get_device_name()}; {_versions()}'
-    bfloat16 = torch.backends.mkldnn.is_available() and any(
-        word.startswith(('avx512_bf16', 'amx_bf16')) for word in _flags()
-    )
-    return (
-        f'{_processor()}, {os.cpu_count()} cores, '
-        f'{"with" if bfloat16 else "without"} instructions for bfloat16, '
-        f'{torch.get_num_threads()} threads; {_versions()}'
+def has_bfloat16() -> bool:
+    """Whether the processor has instructions for bfloat16 (Linux, x86)."""
+    return any(
+        flag in ('avx512_bf16', 'amx_bf16')
+        for flag in _cpuinfo('flags').split()
     )
 
 
@@ -28,20 +26,16 @@ def _cpuinfo(key: str) -> str:
         lines = Path('/proc/cpuinfo').read_text().splitlines()
     except OSError:
         return ''
-    return next(
-        (line.split(':')[1].strip() for line in lines if key in line), ''
-    )
+    values = (line.split(':', 1)[1] for line in lines if line.startswith(key))
+    return next(values, '').strip()
 
 
-def _processor() -> str:
-    return _cpuinfo('model name') or platform.processor()
-
-
-def _flags() -> list[str]:
-    return _cpuinfo('flags').split()
-
-
-def _versions() -> str:
-    return ', '.join(
-        f'{name} {version}' for name, version in installed_versions().items()
-    )
+def versions(*packages: str) -> str:
+    """Versions of the packages that are installed."""
+    found = [f'Python {platform.python_version()}']
+    for package in packages:
+        try:
+            found.append(f'{package} {version(package)}')
+        except PackageNotFoundError:  # another distribution of the same
+            continue
+    return ', '.join(found)

@@ -28,7 +28,7 @@ from must_mm.analysis.random_views import random_batch
 from must_mm.analysis.scaling import step_cost
 from must_mm.configs import config_path
 
-from .machine import describe
+from .machine import has_bfloat16, processor, versions
 from .plain_must import PlainMUST, PlainStep
 
 CONFIGS = {
@@ -455,6 +455,19 @@ def show_profile(args: argparse.Namespace) -> str:
         sort_by=f'self_{args.device}_time_total', row_limit=20
     )
     return str(table)
+
+
+def describe(device: str) -> str:
+    """Say what is measured on, and with which versions."""
+    if device == 'cuda':
+        machine = torch.cuda.get_device_name()
+    else:
+        machine = (
+            f'{processor()}, {"with" if has_bfloat16() else "without"} '
+            f'instructions for bfloat16, {torch.get_num_threads()} threads'
+        )
+    packages = ('torch', 'mmpretrain', 'mmengine', 'onedl-mmpretrain')
+    return f'{machine}; {versions(*packages, "onedl-mmengine")}'
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -7,7 +7,8 @@ models in MMPretrain's hub, and makes MMEngine load checkpoints as plain data.
 from mmengine.config.utils import MODULE2PACKAGE
 from mmpretrain.apis import ModelHub
 
-from . import checkpoint, replay
+from . import checkpoint, colours, replay, shifts
+from .augment import PublishedRandAugment
 from .autocast import AutocastOptimWrapper
 from .bad_images import BadImageHook, SkipBadImages
 from .checkpoint_hook import SafeCheckpointHook
@@ -20,6 +21,7 @@ from .classifier import (
 from .compilation import CompileBlocksHook
 from .configs import model_index_path
 from .converted import ConvertedStart, load_classifier
+from .crops import AreaCrop, EdgeCrop
 from .datasets import CIFAR10BGR, CIFAR100BGR, GTSRB, UCF101Frames
 from .evaluation import (
     FeatureTestLoop,
@@ -50,6 +52,7 @@ from .teacher import (
     TeacherStudentValLoop,
     ValidateStartHook,
 )
+from .views import CropViews
 
 __version__ = '0.1.0'
 __all__ = [
@@ -57,6 +60,7 @@ __all__ = [
     'MAECT',
     'GTSRB',
     'MUST',
+    'AreaCrop',
     'BadImageHook',
     'CIFAR100BGR',
     'CIFAR10BGR',
@@ -64,9 +68,11 @@ __all__ = [
     'ClassCheckHook',
     'CompileBlocksHook',
     'ConvertedStart',
+    'CropViews',
     'ClassifierStart',
     'DistilledPseudoLabelHead',
     'EMATeacherHook',
+    'EdgeCrop',
     'EpochSampler',
     'FairnessLoss',
     'FairnessRestartHook',
@@ -90,6 +96,7 @@ __all__ = [
     'OpenCLIPBackbone',
     'OpenCLIPStart',
     'PseudoLabelHead',
+    'PublishedRandAugment',
     'SafeCheckpointHook',
     'SeedSample',
     'SkipBadImages',
@@ -101,8 +108,10 @@ __all__ = [
     'ValidateStartHook',
     'WarmupCosineLR',
     'checkpoint',
+    'colours',
     'load_classifier',
     'replay',
+    'shifts',
 ]
 
 # Lets other projects inherit from 'must_mm::must/NAME.py'.

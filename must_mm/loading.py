@@ -20,12 +20,13 @@ Image.init()
 #: and it starts another to run it.
 FORMATS = [
     name
+    # the likeliest first: Pillow asks one after the other
     for name in (
+        'JPEG',
         'AVIF',
         'BMP',
         'DIB',
         'GIF',
-        'JPEG',
         'JPEG2000',
         'PNG',
         'PPM',
@@ -91,17 +92,26 @@ def _reason(error: Exception) -> str:
     return str(error) or type(error).__name__
 
 
-def _decode(content: bytes) -> np.ndarray:
+def _open(content: bytes) -> Image.Image:
+    """Read the header alone, and refuse what its size forbids."""
     if not content:
         raise ValueError('the file is empty')
-    # reads the header alone
-    with Image.open(io.BytesIO(content), formats=FORMATS) as image:
-        if max(image.size) > MAX_ASPECT * min(image.size):
-            raise ValueError(
-                f'{image.width} x {image.height} pixels: one side is more '
-                f'than {MAX_ASPECT} times the other'
-            )
-        if image.format == 'JPEG' and image.mode in ('RGB', 'L'):
+    image = Image.open(io.BytesIO(content), formats=FORMATS)
+    if max(image.size) > MAX_ASPECT * min(image.size):
+        raise ValueError(
+            f'{image.width} x {image.height} pixels: one side is more '
+            f'than {MAX_ASPECT} times the other'
+        )
+    return image
+
+
+def _is_plain_jpeg(image: Image.Image) -> bool:
+    return image.format == 'JPEG' and image.mode in ('RGB', 'L')
+
+
+def _decode(content: bytes) -> np.ndarray:
+    with _open(content) as image:
+        if _is_plain_jpeg(image):
             pixels = _decode_jpeg(content)
             if pixels is not None:
                 return pixels
@@ -115,9 +125,13 @@ def _decode_jpeg(content: bytes) -> np.ndarray | None:
     It may fill what is missing of a truncated file with grey, so only files
     that end as JPEGs do are for it.
     """
-    if not content.rstrip(b'\0').endswith(b'\xff\xd9'):
+    if not _ends_as_jpeg(content):
         return None
     return cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+
+
+def _ends_as_jpeg(content: bytes) -> bool:
+    return content.rstrip(b'\0').endswith(b'\xff\xd9')
 
 
 def _to_rgb(image: Image.Image) -> np.ndarray:
@@ -140,6 +154,87 @@ def _to_rgb(image: Image.Image) -> np.ndarray:
     return np.asarray(image.convert('RGB'))
 
 
+class EncodedImage:
+    """A JPEG whose header is read and whose pixels are not.
+
+    Who takes it knows its size, and can decode it at a fraction of that.
+
+    Args:
+        path: The file, for errors.
+        content: What is in it.
+        size: Height and width, upright.
+
+    Attributes:
+        shape: Height, width and 3, as of the decoded image.
+    """
+
+    REDUCED = {
+        1: cv2.IMREAD_COLOR,
+        2: cv2.IMREAD_REDUCED_COLOR_2,
+        4: cv2.IMREAD_REDUCED_COLOR_4,
+        8: cv2.IMREAD_REDUCED_COLOR_8,
+    }
+
+    def __init__(
+        self, path: str, content: bytes, size: tuple[int, int]
+    ) -> None:
+        self.path = path
+        self.content = content
+        self.shape = (*size, 3)
+
+    @classmethod
+    def from_content(cls, path: str, content: bytes) -> 'EncodedImage | None':
+        """Read the header; ``None`` if there is more to it than to a photo.
+
+        Raises:
+            UnreadableImage: If it is no image, or of a size that is refused.
+        """
+        try:
+            with _open(content) as image:
+                if not (_is_plain_jpeg(image) and _ends_as_jpeg(content)):
+                    return None
+                width, height = image.size
+                if _orientation(image) > 4:  # turned by 90 degrees
+                    width, height = height, width
+        except MemoryError:
+            raise
+        except Exception as error:
+            raise UnreadableImage(path, _reason(error)) from error
+        return cls(path, content, (height, width))
+
+    def decode(self, reduce: int = 1) -> np.ndarray:
+        """Decode, upright.
+
+        Args:
+            reduce: 1, 2, 4 or 8: each side becomes that many times shorter,
+                rounded up, by the decoder's own averaging.
+
+        Returns:
+            BGR, uint8, (H, W, 3). Where OpenCV and Pillow understand the
+            file differently, its size may be another than announced.
+
+        Raises:
+            UnreadableImage: If the content is damaged.
+        """
+        pixels = cv2.imdecode(
+            np.frombuffer(self.content, np.uint8), self.REDUCED[reduce]
+        )
+        if pixels is not None:
+            return pixels
+        try:
+            return read_image(self.content)
+        except UnreadableImage as error:
+            raise UnreadableImage(self.path, error.reason) from error
+
+
+def _orientation(image: Image.Image) -> int:
+    """EXIF's orientation; 1, which is upright, if it is damaged."""
+    try:
+        return image.getexif().get(0x0112, 1)
+    except Exception:  # of a sound image
+        return 1
+
+
 @TRANSFORMS.register_module()
 class LoadImage(BaseTransform):
     """Loads the image of ``img_path`` with :func:`read_image`.
@@ -149,11 +244,16 @@ class LoadImage(BaseTransform):
     inferencers, passes unchanged.
 
     Args:
+        lazy: Leave a JPEG to :class:`CropViews` as an :class:`EncodedImage`,
+            which is decoded no larger than its crops need.
         backend_args: Where ``img_path`` is not a local file: arguments of
             MMEngine's file backend.
     """
 
-    def __init__(self, backend_args: dict | None = None) -> None:
+    def __init__(
+        self, lazy: bool = False, backend_args: dict | None = None
+    ) -> None:
+        self.lazy = lazy
         self.backend_args = backend_args
 
     def transform(self, results: dict) -> dict:
@@ -166,9 +266,10 @@ class LoadImage(BaseTransform):
             return results
         path = results['img_path']
         try:
-            image = read_image(
-                fileio.get(path, backend_args=self.backend_args)
-            )
+            content = fileio.get(path, backend_args=self.backend_args)
+            image = self.lazy and EncodedImage.from_content(path, content)
+            if not image:
+                image = read_image(content)
         except UnreadableImage as error:
             raise UnreadableImage(path, error.reason) from error
         except OSError as error:
@@ -178,4 +279,4 @@ class LoadImage(BaseTransform):
         return results
 
     def __repr__(self) -> str:
-        return f'{type(self).__name__}()'
+        return f'{type(self).__name__}(lazy={self.lazy})'

@@ -72,8 +72,8 @@ class TwoViewDataPreprocessor(ClsDataPreprocessor):
         if isinstance(views, torch.Tensor) or len(views) != 2:
             raise ValueError(
                 'the model trains on two views of each image (MUST: weak, '
-                "then strong): put dict(type='MultiView', num_views=[1, 1], "
-                'transforms=[first, second]) into '
+                "then strong): put dict(type='CropViews', transforms=[first, "
+                "second]), or MMPretrain's MultiView, into "
                 'train_dataloader.dataset.pipeline and '
                 "collate_fn=dict(type='default_collate') beside it"
             )

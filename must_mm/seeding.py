@@ -67,7 +67,9 @@ class SeedSample(BaseTransform):
         )
         random.seed(python)
         np.random.seed(numpy)
-        torch.manual_seed(pytorch)
+        # torch.manual_seed would seed every accelerator too, which takes ten
+        # times as long as all the rest here and no transform draws there
+        torch.default_generator.manual_seed(pytorch)
         return results
 
     def __repr__(self) -> str:

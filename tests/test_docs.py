@@ -24,6 +24,7 @@ TESTED_IN = {
     'docs/adapt.md': ['adapt/test_command.py'],
     'docs/backbones.md': ['test_supervised_recipes.py'],
     'docs/evaluation.md': ['evaluation/test_command.py'],
+    'docs/performance.md': ['test_benchmark_data.py'],
     'docs/reliability.md': [
         'test_crash_test.py',
         'test_distributed.py',
@@ -71,7 +72,7 @@ def commands(page: Path) -> list[str]:
 def clone(tmp_path_factory, short_quickstart):
     """A checkout with two epochs instead of thirty."""
     folder = tmp_path_factory.mktemp('clone')
-    for name in ('must_mm', 'configs', 'tools', 'tests'):
+    for name in ('must_mm', 'benchmarks', 'configs', 'tools', 'tests'):
         ignore = shutil.ignore_patterns('__pycache__', '.mim')
         shutil.copytree(ROOT / name, folder / name, ignore=ignore)
     shutil.copy(ROOT / 'model-index.yml', folder)

@@ -14,6 +14,7 @@ from PIL import Image
 
 from must_mm.loading import (
     MAX_ASPECT,
+    EncodedImage,
     LoadImage,
     UnreadableImage,
     read_image,
@@ -249,3 +250,76 @@ def test_registered_and_loaded_images_pass():
     assert isinstance(load, LoadImage)
     results = dict(img=RGB)
     assert load(results)['img'] is RGB
+
+
+# ---------------------------------------------------------------- encoded
+
+
+def lazily(path) -> dict:
+    return LoadImage(lazy=True)(dict(img_path=str(path)))
+
+
+@pytest.mark.parametrize('name', ORDINARY)
+def test_lazy_loading_promises_what_decoding_gives(name, tmp_path):
+    path = tmp_path / name
+    path.write_bytes(ORDINARY[name])
+    expected = LoadImage()(dict(img_path=str(path)))
+    found = lazily(path)
+    image = found['img']
+    is_jpeg = name.endswith('.jpg') and 'png' not in name
+    assert isinstance(image, EncodedImage) == is_jpeg
+    assert image.shape == expected['img'].shape
+    for shape in ('img_shape', 'ori_shape'):
+        assert found[shape] == expected[shape]
+    if is_jpeg:
+        image = image.decode()
+    np.testing.assert_array_equal(image, expected['img'])
+
+
+@pytest.mark.parametrize('reduce', [2, 4, 8])
+def test_decoding_at_a_reduced_scale(reduce):
+    """Upright, sides rounded up, the colours averaged."""
+    for orientation in range(1, 9):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        for size in ((160, 120), (161, 119)):
+            content = encode(PHOTO.resize(size, 3), 'JPEG', exif=exif)
+            image = EncodedImage.from_content('a.jpg', content)
+            whole, small = image.decode(), image.decode(reduce)
+            assert whole.shape == image.shape
+            sides = [-(-side // reduce) for side in image.shape[:2]]
+            assert [*small.shape[:2]] == sides
+            if size == (160, 120):
+                area = cv2.INTER_AREA
+                mean = cv2.resize(whole, sides[::-1], interpolation=area)
+                assert np.abs(small.astype(int) - mean).mean() < 2
+
+
+@pytest.mark.parametrize('name', BAD)
+def test_lazily_refused_at_the_latest_when_decoded(name, tmp_path):
+    content, reason = BAD[name]
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(UnreadableImage) as caught:
+        image = lazily(path)['img']
+        assert isinstance(image, EncodedImage)
+        image.decode()
+    assert caught.value.path == str(path) and reason in caught.value.reason
+
+
+def test_damage_behind_a_sound_header_names_the_file():
+    content = ORDINARY['photo.jpg']
+    first = content.index(b'\xff\xdb')  # the tables of quantisation
+    last = content.index(b'\xff\xc0')
+    damaged = content[:first] + content[last:]
+    image = EncodedImage.from_content('photos/a.jpg', damaged)
+    for reduce in (1, 2):
+        with pytest.raises(UnreadableImage) as caught:
+            image.decode(reduce)
+        assert caught.value.path == 'photos/a.jpg' and caught.value.reason
+
+
+def test_damaged_orientation_counts_as_upright():
+    damaged = encode(PHOTO, 'JPEG', exif=b'Exif\0\0II*\0\xff\xff\xff\xff')
+    image = EncodedImage.from_content('a.jpg', damaged)
+    assert image.shape == (60, 80, 3) == image.decode().shape

@@ -19,38 +19,15 @@ CLASSES = ('ant', 'bee', 'cat', 'dog')
 PER_CLASS, BATCH = 6, 8  # three iterations an epoch
 _run_number = itertools.count()
 
-WEAK = [
-    dict(
-        type='ResizeEdge',
-        scale=SIZE,
-        backend='pillow',
-        interpolation='bicubic',
-    ),
-    dict(type='RandomCrop', crop_size=SIZE),
-]
+WEAK = [dict(type='EdgeCrop', size=SIZE)]
 STRONG = [
-    dict(
-        type='RandomResizedCrop',
-        scale=SIZE,
-        crop_ratio_range=(0.3, 1.0),
-        backend='pillow',
-        interpolation='bicubic',
-    ),
-    dict(type='RandomFlip', prob=0.5),
-    dict(
-        type='RandAugment',
-        policies='timm_increasing',
-        num_policies=2,
-        total_level=10,
-        magnitude_level=9,
-        magnitude_std=0.5,
-        hparams=dict(pad_val=[104, 117, 123], interpolation='bicubic'),
-    ),
+    dict(type='AreaCrop', size=SIZE, share=(0.3, 1.0), flip=0.5),
+    dict(type='PublishedRandAugment'),
 ]
 TRAIN_PIPELINE = [
     dict(type='LoadImageFromFile'),
     dict(type='SeedSample'),
-    dict(type='MultiView', num_views=[1, 1], transforms=[WEAK, STRONG]),
+    dict(type='CropViews', transforms=[WEAK, STRONG]),
     dict(
         type='MUSTMaskGenerator',
         input_size=SIZE,
@@ -62,7 +39,12 @@ TRAIN_PIPELINE = [
 ]
 TEST_PIPELINE = [
     dict(type='LoadImageFromFile'),
-    WEAK[0],
+    dict(
+        type='ResizeEdge',
+        scale=SIZE,
+        backend='pillow',
+        interpolation='bicubic',
+    ),
     dict(type='CenterCrop', crop_size=SIZE),
     dict(type='PackInputs'),
 ]

@@ -1,19 +1,21 @@
-"""Measure the training step or the data path, beside plain versions."""
+"""Images per second, side by side: tools/benchmark.py step|data ..."""
 
-import argparse
-import importlib
 import sys
+from importlib import import_module
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+PARTS = ('step', 'data')
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('what', choices=['step', 'data'])
-    args, rest = parser.parse_known_args(sys.argv[1:2])
-    importlib.import_module(f'benchmarks.{args.what}').main(sys.argv[2:])
+def main(argv: list[str]) -> None:
+    """Hand the options on to the benchmark that is asked for."""
+    if not argv or argv[0] not in PARTS:
+        asked = argv[:1] in (['-h'], ['--help'])
+        print(f'usage: benchmark.py {{{",".join(PARTS)}}} ... [-h]')
+        sys.exit(0 if asked else 2)
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+    import_module(f'benchmarks.{argv[0]}').main(argv[1:])
 
 
 if __name__ == '__main__':
-    main()
+    main(sys.argv[1:])

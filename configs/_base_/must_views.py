@@ -3,33 +3,19 @@
 _resize = dict(
     type='ResizeEdge', scale=224, backend='pillow', interpolation='bicubic'
 )
-_weak_view = [_resize, dict(type='RandomCrop', crop_size=224)]
-_strong_view = [
-    dict(
-        type='RandomResizedCrop',
-        scale=224,
-        crop_ratio_range=(0.3, 1.0),
-        backend='pillow',
-        interpolation='bicubic',
-    ),
-    dict(type='RandomFlip', prob=0.5),
-    dict(
-        type='RandAugment',
-        policies='timm_increasing',
-        num_policies=2,
-        total_level=10,
-        magnitude_level=9,
-        magnitude_std=0.5,
-        hparams=dict(pad_val=[104, 117, 123], interpolation='bicubic'),
-    ),
-]
 train_pipeline = [
-    dict(type='LoadImage'),
+    # lazy: a JPEG is decoded no larger than the crops need
+    dict(type='LoadImage', lazy=True),
     dict(type='SeedSample'),
     dict(
-        type='MultiView',
-        num_views=[1, 1],
-        transforms=[_weak_view, _strong_view],
+        type='CropViews',
+        transforms=[
+            [dict(type='EdgeCrop', size=224)],
+            [
+                dict(type='AreaCrop', size=224, share=(0.3, 1.0), flip=0.5),
+                dict(type='PublishedRandAugment'),
+            ],
+        ],
     ),
     dict(
         type='MUSTMaskGenerator',

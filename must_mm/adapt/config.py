@@ -178,35 +178,24 @@ def _train_pipeline(
     A flip turns digits, letters and signs into others; photographs lose
     little without it.
     """
-    size = tower.size
-    weak = [
-        dict(type='RandomCrop', crop_size=size)
-        if step['type'] == 'CenterCrop'
-        else step
-        for step in resize
-    ]
+    size, how = tower.size, resize[0]['interpolation']
+    if resize[0]['type'] == 'ResizeEdge':
+        weak = [dict(type='EdgeCrop', size=size, interpolation=how)]
+    else:  # squeezed to a square
+        weak = resize
     strong = [
         dict(
-            type='RandomResizedCrop',
-            scale=size,
-            crop_ratio_range=(settings.crop_min, 1.0),
-            backend='pillow',
-            interpolation=resize[0]['interpolation'],
+            type='AreaCrop',
+            size=size,
+            share=(settings.crop_min, 1.0),
+            interpolation=how,
         ),
-        dict(
-            type='RandAugment',
-            policies='timm_increasing',
-            num_policies=2,
-            total_level=10,
-            magnitude_level=9,
-            magnitude_std=0.5,
-            hparams=dict(pad_val=[104, 117, 123], interpolation='bicubic'),
-        ),
+        dict(type='PublishedRandAugment'),
     ]
     return [
-        LOAD,
+        dict(LOAD, lazy=True),
         dict(type='SeedSample'),
-        dict(type='MultiView', num_views=[1, 1], transforms=[weak, strong]),
+        dict(type='CropViews', transforms=[weak, strong]),
         dict(
             type='MUSTMaskGenerator',
             input_size=size,
@@ -330,7 +319,8 @@ def _pipeline(cfg: Config, loader: str) -> list:
             f'--model {cfg.filename}: {loader}.dataset.pipeline does not '
             f'begin with {" or ".join(LOADERS)}'
         )
-    return [LOAD, *(step.to_dict() for step in steps[1:])]
+    load = dict(LOAD, lazy=True) if steps[0].get('lazy') else LOAD
+    return [load, *(step.to_dict() for step in steps[1:])]
 
 
 def own_config(

@@ -1,0 +1,1 @@
+"""Speed of the parts, side by side with plain ways to do the same."""
