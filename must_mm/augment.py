@@ -5,12 +5,14 @@ from mmpretrain.datasets import RandAugment
 from mmpretrain.registry import TRANSFORMS
 
 # MMPretrain's 'timm_increasing', operation by operation: the same draws and
-# ranges, with Pillow's pixels, and faster but for one.
+# ranges, faster, and with Pillow's pixels. The exception is MMPretrain's own
+# Rotate: OpenCV's bicubic weights are a little smoother, and Pillow's warp
+# takes twice the time.
 OPERATIONS = [
     dict(type='TableAutoContrast'),
     dict(type='TableEqualize'),
     dict(type='Invert'),
-    dict(type='PillowRotate', magnitude_range=(0, 30)),
+    dict(type='Rotate', magnitude_range=(0, 30)),
     dict(type='TablePosterize', magnitude_range=(4, 0)),
     dict(type='TableSolarize', magnitude_range=(256, 0)),
     dict(type='TableSolarizeAdd', magnitude_range=(0, 110)),

@@ -9,6 +9,8 @@ import mmpretrain.datasets as mm
 import numpy as np
 from mmpretrain.registry import TRANSFORMS
 
+from .draws import PlainDraws
+
 BYTES = np.arange(256)
 #: Added before rounding, it cuts fractions off; whole numbers stay.
 CUT = -0.499
@@ -24,7 +26,7 @@ def _blend(image: np.ndarray, other: np.ndarray, factor: float) -> np.ndarray:
     return cv2.addWeighted(image, factor, other, 1 - factor, CUT)
 
 
-class TableMixin:
+class TableMixin(PlainDraws):
     """An operation that replaces each byte by another.
 
     Before a class of MMPretrain's, whose draws it takes.

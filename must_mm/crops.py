@@ -145,29 +145,26 @@ class EdgeCrop(RandomCropBase):
 
     def draw(self, shape: tuple[int, ...]) -> Crop:
         """Draw a crop of an image of this height and width."""
-        sides = shape[:2]
-        short = min(sides)
-        size = tuple(int(self.edge * side / short) for side in sides)
-        start = tuple(np.random.randint(0, n - self.size + 1) for n in size)
-        square = (self.size, self.size)
+        height, width = shape[:2]
+        side, short = self.size, min(height, width)
+        rows = int(self.edge * height / short)
+        columns = int(self.edge * width / short)
+        top = np.random.randint(rows - side + 1)
+        left = np.random.randint(columns - side + 1)
         if short < self.edge:
             # pixels of the image are too coarse to cut along
             return Crop(
-                (0, 0, *sides),
-                size,
-                (*start, *square),
+                (0, 0, height, width),
+                (rows, columns),
+                (top, left, side, side),
                 interpolation=self.interpolation,
             )
-        part = (
-            round(n * side / resized)
-            for n, side, resized in zip(
-                (*start, *square), 2 * sides, 2 * size, strict=True
-            )
-        )
+        down, right = height / rows, width / columns
+        part = top * down, left * right, side * down, side * right
         return Crop(
-            tuple(part),
-            square,
-            (0, 0, *square),
+            tuple(map(round, part)),
+            (side, side),
+            (0, 0, side, side),
             interpolation=self.interpolation,
         )
 

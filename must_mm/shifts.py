@@ -1,9 +1,9 @@
-"""Shear, translate and rotate: bicubic as in Pillow, as published.
+"""Shear and translate: rows or columns that move, bicubic, as in Pillow.
 
-Pillow's weights are those of cubic convolution with a = -1, OpenCV's with
--0.75, which leaves less of fine detail. To shear or translate, each pixel
-moves along one direction alone, so four neighbours are enough where a general
-warp takes sixteen.
+Each pixel moves along one direction alone, so four neighbours are enough
+where a general warp takes sixteen. The weights are those of Pillow's
+transforms, which the published operations use: cubic convolution with a = -1.
+OpenCV's has -0.75, which leaves less of fine detail.
 """
 
 import cv2
@@ -11,9 +11,9 @@ import mmpretrain.datasets as mm
 import numpy as np
 from mmpretrain.registry import TRANSFORMS
 from numpy.lib.stride_tricks import sliding_window_view
-from PIL import Image
 
 from .colours import CUT
+from .draws import PlainDraws
 
 
 def cubic_weights(fraction: np.ndarray) -> np.ndarray:
@@ -116,7 +116,7 @@ def translate_rows(
     )
 
 
-class MoveMixin:
+class MoveMixin(PlainDraws):
     """An operation that moves pixels along rows or along columns."""
 
     def transform(self, results: dict) -> dict:
@@ -151,22 +151,3 @@ class RowTranslate(MoveMixin, mm.Translate):
         """Move the rows of an image."""
         move = magnitude * image.shape[1]
         return translate_rows(image, move, self.pad_val)
-
-
-@TRANSFORMS.register_module()
-class PillowRotate(mm.Rotate):
-    """Rotate about the centre.
-
-    Twice as slow as OpenCV's warp, and the only one with these weights.
-    """
-
-    def transform(self, results: dict) -> dict:
-        """Apply the operation with its probability."""
-        if self.random_disable():
-            return results
-        angle = self.random_negative(self.random_magnitude())
-        image = Image.fromarray(np.ascontiguousarray(results['img']))
-        # MMPretrain turns clockwise
-        image = image.rotate(-angle, Image.BICUBIC, fillcolor=self.pad_val)
-        results['img'] = np.array(image)
-        return results
