@@ -24,7 +24,10 @@ TESTED_IN = {
     'docs/adapt.md': ['adapt/test_command.py'],
     'docs/backbones.md': ['test_supervised_recipes.py'],
     'docs/evaluation.md': ['evaluation/test_command.py'],
-    'docs/performance.md': ['test_benchmark_data.py'],
+    'docs/performance.md': [
+        'test_benchmark_data.py',
+        'test_benchmark_step.py',
+    ],
     'docs/reliability.md': [
         'test_crash_test.py',
         'test_distributed.py',
