@@ -3,11 +3,11 @@
 import argparse
 import contextlib
 import multiprocessing
-import resource
 import statistics
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 
 import torch
@@ -302,14 +302,17 @@ def _peak_of_child(make: Callable[[], Step], threads: int, queue) -> None:
     step = make()
     for _ in range(2):
         step()
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    queue.put(peak)
+    # not ru_maxrss, which begins with that of the parent
+    for line in Path('/proc/self/status').read_text().splitlines():
+        if line.startswith('VmHWM'):
+            queue.put(1024 * int(line.split()[1]))
 
 
 def peak_memory(make: Callable[[], Step], args: argparse.Namespace) -> float:
     """Largest memory of two steps in bytes, or NaN if it is not wanted.
 
-    On a GPU what tensors took, on a CPU the whole process, a fresh one.
+    On a GPU what tensors took, on a CPU (Linux) the whole process, a fresh
+    one.
     """
     if args.no_memory:
         return float('nan')
@@ -411,9 +414,8 @@ def each_lever(args: argparse.Namespace) -> str:
         lever(configs[name])
         if name in DEFAULT_LEVERS:
             lever(combined)
-    configs['all but the last two'] = combined
-    if args.without_optional:
-        configs['all'] = configs.pop('all but the last two')
+    last = 'all' if args.without_optional else 'all but these two'
+    configs[last] = combined
     for name, cfg in configs.items():
         make = partial(ours, cfg, args.batch, amp, args.device)
         peak = peak_memory(make, args)
