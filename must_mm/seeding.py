@@ -8,9 +8,7 @@ generators from it: the noise is new in every epoch, the same for any number
 of workers, and a resumed run draws what the uninterrupted one would have.
 """
 
-import hashlib
 import random
-import struct
 from collections.abc import Iterator
 
 import numpy as np
@@ -58,11 +56,14 @@ class SeedSample(BaseTransform):
         first epoch of seed 0.
         """
         index = results['sample_idx']
-        seed, epoch = getattr(index, 'seed', 0), getattr(index, 'epoch', 0)
-        triple = f'{seed} {epoch} {int(index)}'.encode()
-        # a hash mixes as well as NumPy's SeedSequence, in less time
-        python, numpy, pytorch = struct.unpack(
-            '<3I', hashlib.blake2b(triple, digest_size=12).digest()
+        entropy = (
+            getattr(index, 'seed', 0),
+            getattr(index, 'epoch', 0),
+            int(index),
+        )
+        python, numpy, pytorch = (
+            int(word)
+            for word in np.random.SeedSequence(entropy).generate_state(3)
         )
         random.seed(python)
         np.random.seed(numpy)

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
@@ -147,6 +148,14 @@ KEYS = (
         *choices('student', 'teacher', wrong=('', None, 3, [], 'both', True)),
     ),
     Key(
+        'model.decode',
+        *choices('all', 'masked', wrong=('', None, 3, [], 'both', True)),
+    ),
+    *(
+        Key(path, *choices(True, False, wrong=(None, 3, 'text', [])))
+        for path in ('model.teacher_inference_mode', 'teacher.foreach')
+    ),
+    Key(
         'model.train_only',
         st.sampled_from(
             [None, ['LayerNorm'], ['head', 'neck.proj'], ('backbone',)]
@@ -214,9 +223,43 @@ KEYS = (
         'teacher.decay_end', *numbers(0, 1, closed_low=True, closed_high=True)
     ),
     Key('teacher.warmup_steps', *integers(0, 10**9)),
+    Key('health.interval', *integers(1, 10**9)),
     Key('health.patience', *integers(1, 10**9)),
     Key('health.collapse_share', *numbers(0, 1, closed_high=True)),
     Key('health.max_skipped_steps', *integers(1, 10**9)),
+    Key(
+        'compiled.blocks',
+        st.sampled_from([[], ['backbone'], ('backbone.layers',)]),
+        st.sampled_from([3, 'backbone', [3], None, True]),
+    ),
+    Key(
+        'compiled.options',
+        st.sampled_from([None, {}, dict(mode='default')]),
+        st.sampled_from([3, 'text', [], True]),
+    ),
+    Key('weak.size', *integers(1, SIZE)),
+    Key(
+        'weak.edge',
+        st.one_of(st.none(), st.integers(SIZE, 4 * SIZE)),
+        integers(SIZE, SIZE)[1].filter(lambda edge: edge is not None),
+    ),
+    Key('strong.size', *integers(1, 4 * SIZE)),
+    Key('strong.flip', *numbers(0, 1, closed_low=True, closed_high=True)),
+    Key(
+        'strong.share',
+        st.tuples(st.floats(0.01, 0.5), st.floats(0.5, 1)),
+        st.sampled_from([(0, 1), (0.3, 2), (NAN, 1), ('a', 1), (-1, 1)]),
+    ),
+    *(
+        Key(
+            f'{view}.interpolation',
+            *choices('bicubic', 'bilinear', wrong=('area', None, 3, True)),
+        )
+        for view in ('weak', 'strong')
+    ),
+    Key(
+        'views.margin', st.floats(1, 1e6), numbers(1, INF, closed_low=True)[1]
+    ),
     Key('images.max_bad_images', *integers(0, 10**9)),
     Key(
         'model.head.fairness.prior',
@@ -308,6 +351,10 @@ PARTS = dict(
         type='EMATeacherHook', decay_start=0.5, decay_end=0.9, warmup_steps=4
     ),
     health=dict(type='HealthHook'),
+    compiled=dict(type='CompileBlocksHook'),
+    weak=dict(type='EdgeCrop', size=SIZE, edge=SIZE),
+    strong=dict(type='AreaCrop', size=SIZE),
+    views=dict(type='CropViews', transforms=[]),
     images=dict(
         type='SkipBadImages', dataset='CustomDataset', data_root='none',
         lazy_init=True,
@@ -361,6 +408,11 @@ def build_all(cfg: Config) -> tuple:
     mask = TRANSFORMS.build(cfg.mask)
     teacher = HOOKS.build(cfg.teacher)
     HOOKS.build(cfg.health)
+    HOOKS.build(cfg.compiled)
+    image = np.zeros((SIZE + 5, SIZE, 3), np.uint8)
+    for crop in (cfg.weak, cfg.strong):
+        TRANSFORMS.build(crop).transform(dict(img=image))
+    TRANSFORMS.build(cfg.views)
     DATASETS.build(cfg.images)
     model = MODELS.build(cfg.model)
     model.init_weights()

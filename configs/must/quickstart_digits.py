@@ -61,19 +61,40 @@ model = dict(
     ),
 )
 
+# MMPretrain's views; those of must_views.py are for larger images, faster.
+weak_view = [
+    dict(
+        type='ResizeEdge',
+        scale=image_size,
+        backend='pillow',
+        interpolation='bicubic',
+    ),
+    dict(type='RandomCrop', crop_size=image_size),
+]
+# No flip: a mirrored digit is another sign or none.
+strong_view = [
+    dict(
+        type='RandomResizedCrop',
+        scale=image_size,
+        crop_ratio_range=(0.6, 1.0),
+        backend='pillow',
+        interpolation='bicubic',
+    ),
+    dict(
+        type='RandAugment',
+        policies='timm_increasing',
+        num_policies=2,
+        total_level=10,
+        magnitude_level=9,
+        magnitude_std=0.5,
+        hparams=dict(pad_val=[104, 117, 123], interpolation='bicubic'),
+    ),
+]
 train_pipeline = [
     dict(type='LoadImage'),
     dict(type='SeedSample'),
     dict(
-        type='CropViews',
-        transforms=[
-            [dict(type='EdgeCrop', size=image_size)],
-            [
-                # No flip: a mirrored digit is another sign or none.
-                dict(type='AreaCrop', size=image_size, share=(0.6, 1.0)),
-                dict(type='PublishedRandAugment'),
-            ],
-        ],
+        type='MultiView', num_views=[1, 1], transforms=[weak_view, strong_view]
     ),
     dict(
         type='MUSTMaskGenerator',
