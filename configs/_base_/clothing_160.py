@@ -29,18 +29,33 @@ class_map = {
 }
 
 bicubic = dict(backend='pillow', interpolation='bicubic')
+weak_view = [
+    dict(type='ResizeEdge', scale=184, **bicubic),
+    dict(type='RandomCrop', crop_size=160),
+]
+strong_view = [
+    dict(
+        type='RandomResizedCrop',
+        scale=160,
+        crop_ratio_range=(0.3, 1.0),
+        **bicubic,
+    ),
+    dict(type='RandomFlip', prob=0.5),
+    dict(
+        type='RandAugment',
+        policies='timm_increasing',
+        num_policies=2,
+        total_level=10,
+        magnitude_level=9,
+        magnitude_std=0.5,
+        hparams=dict(pad_val=[104, 117, 123], interpolation='bicubic'),
+    ),
+]
 train_pipeline = [
-    dict(type='LoadImage', lazy=True),
+    dict(type='LoadImage'),
     dict(type='SeedSample'),
     dict(
-        type='CropViews',
-        transforms=[
-            [dict(type='EdgeCrop', size=160, edge=184)],
-            [
-                dict(type='AreaCrop', size=160, share=(0.3, 1.0), flip=0.5),
-                dict(type='PublishedRandAugment'),
-            ],
-        ],
+        type='MultiView', num_views=[1, 1], transforms=[weak_view, strong_view]
     ),
     dict(
         type='MUSTMaskGenerator',

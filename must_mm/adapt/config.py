@@ -178,24 +178,35 @@ def _train_pipeline(
     A flip turns digits, letters and signs into others; photographs lose
     little without it.
     """
-    size, how = tower.size, resize[0]['interpolation']
-    if resize[0]['type'] == 'ResizeEdge':
-        weak = [dict(type='EdgeCrop', size=size, interpolation=how)]
-    else:  # squeezed to a square
-        weak = resize
+    size = tower.size
+    weak = [
+        dict(type='RandomCrop', crop_size=size)
+        if step['type'] == 'CenterCrop'
+        else step
+        for step in resize
+    ]
     strong = [
         dict(
-            type='AreaCrop',
-            size=size,
-            share=(settings.crop_min, 1.0),
-            interpolation=how,
+            type='RandomResizedCrop',
+            scale=size,
+            crop_ratio_range=(settings.crop_min, 1.0),
+            backend='pillow',
+            interpolation=resize[0]['interpolation'],
         ),
-        dict(type='PublishedRandAugment'),
+        dict(
+            type='RandAugment',
+            policies='timm_increasing',
+            num_policies=2,
+            total_level=10,
+            magnitude_level=9,
+            magnitude_std=0.5,
+            hparams=dict(pad_val=[104, 117, 123], interpolation='bicubic'),
+        ),
     ]
     return [
-        dict(LOAD, lazy=True),
+        LOAD,
         dict(type='SeedSample'),
-        dict(type='CropViews', transforms=[weak, strong]),
+        dict(type='MultiView', num_views=[1, 1], transforms=[weak, strong]),
         dict(
             type='MUSTMaskGenerator',
             input_size=size,
