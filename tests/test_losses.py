@@ -111,9 +111,9 @@ def test_fairness_gradient_matches_the_naive_definition():
     naive = -logits.softmax(1).mean(0).log().mean()
     (expected,) = torch.autograd.grad(naive, logits)
     (found,) = torch.autograd.grad(FairnessLoss(5)(logits), logits)
-    # float32 inside; 1e-6 of the largest gradient
+    # float32 inside: differences of terms that are larger, by cancellation
     torch.testing.assert_close(
-        found, expected, rtol=0, atol=1e-6 * expected.abs().max().item()
+        found, expected, rtol=0, atol=1e-5 * expected.abs().max().item()
     )
 
 

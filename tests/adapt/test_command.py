@@ -5,6 +5,7 @@ import re
 import shlex
 import shutil
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -167,6 +168,7 @@ def test_ctrl_c_says_how_to_go_on(line, tmp_path, capsys, monkeypatch):
 
     def interrupted(*args, **kwargs):
         os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(30)  # another thread may be the one to receive it
         raise AssertionError('the signal was ignored')
 
     monkeypatch.setattr('must_mm.adapt.run.probabilities', interrupted)
