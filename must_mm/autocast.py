@@ -14,8 +14,8 @@ class AutocastOptimWrapper(OptimWrapper):
     """Forward pass in bfloat16, weights and optimizer in float32.
 
     bfloat16 has the range of float32, so the loss needs no scale, which
-    MMEngine's ``AmpOptimWrapper`` keeps all the same, and which makes the GPU
-    wait; that one also refuses to run on a CPU. Takes the arguments of
+    MMEngine's ``AmpOptimWrapper`` keeps all the same, with steps that it may
+    skip; that one also refuses to run on a CPU. Takes the arguments of
     :class:`OptimWrapper`.
     """
 

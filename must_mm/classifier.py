@@ -11,6 +11,7 @@ from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 
 from .losses import self_training_loss
+from .transfer import to_device
 from .validation import check_integer, check_number, check_type
 
 
@@ -76,11 +77,24 @@ def most_frequent(
     return label.float(), share
 
 
+def in_precision(
+    feature: torch.Tensor | tuple[torch.Tensor, ...], dtype: torch.dtype
+) -> torch.Tensor | tuple[torch.Tensor, ...]:
+    """Convert a feature, or each of several."""
+    if isinstance(feature, torch.Tensor):
+        return feature.to(dtype)
+    return tuple(part.to(dtype) for part in feature)
+
+
 _FAIRNESS = dict(type='FairnessLoss')
 
 
 class SelfTrainingHead(ClsHead):
     """What the heads below share: thresholds and losses, no classifier.
+
+    Logits have the precision of the weights under autocast, too: bfloat16
+    tells 38 from 38.2 no more, so that confidences would be a few per cent
+    off and the largest logit often tied.
 
     Args:
         num_classes: Number of classes ``K``.
@@ -127,6 +141,17 @@ class SelfTrainingHead(ClsHead):
         """Return ``g``, (B, E), of unit length, for the alignment."""
         return F.normalize(self.pre_logits(feats), dim=-1)
 
+    def classify(self, feature: torch.Tensor) -> torch.Tensor:
+        """Return logits (B, K) of the global feature (B, E)."""
+        raise NotImplementedError
+
+    def forward(self, feats: tuple) -> torch.Tensor:
+        """Return logits (B, K) of the global feature (B, E)."""
+        scale = self.logit_scale
+        feature = in_precision(self.pre_logits(feats), scale.dtype)
+        with torch.autocast(scale.device.type, enabled=False):
+            return self.classify(feature)
+
     def loss(
         self,
         feats: tuple[torch.Tensor, ...],
@@ -166,7 +191,8 @@ class SelfTrainingHead(ClsHead):
         )
         if all('gt_label' in sample for sample in data_samples):
             label = torch.cat([sample.gt_label for sample in data_samples])
-            correct = (pseudo_label == label.to(pseudo_label.device)).float()
+            label = to_device(label, pseudo_label.device)
+            correct = (pseudo_label == label).float()
             losses['pseudo_label_acc'] = (
                 correct * confident
             ).sum() / confident.sum().clamp(min=1)
@@ -200,9 +226,9 @@ class PseudoLabelHead(SelfTrainingHead):
         """Return ``g``, (B, E), which is of unit length already."""
         return self.pre_logits(feats)
 
-    def forward(self, feats: tuple[torch.Tensor, ...]) -> torch.Tensor:
-        """Return logits (B, K) of the global feature (B, E)."""
-        return self.logit_scale * self.pre_logits(feats) @ self.classifier
+    def classify(self, feature: torch.Tensor) -> torch.Tensor:
+        """Compare the global feature (B, E) with each class."""
+        return self.logit_scale * feature @ self.classifier
 
 
 @MODELS.register_module()
@@ -220,9 +246,9 @@ class LinearPseudoLabelHead(SelfTrainingHead):
         super().__init__(*args, **kwargs)
         self.fc = nn.Linear(self.in_channels, self.num_classes)
 
-    def forward(self, feats: tuple[torch.Tensor, ...]) -> torch.Tensor:
-        """Return logits (B, K) of the global feature (B, E)."""
-        return self.logit_scale * self.fc(self.pre_logits(feats))
+    def classify(self, feature: torch.Tensor) -> torch.Tensor:
+        """Apply the linear layer to the global feature (B, E)."""
+        return self.logit_scale * self.fc(feature)
 
 
 @MODELS.register_module()
@@ -241,8 +267,8 @@ class DistilledPseudoLabelHead(LinearPseudoLabelHead):
         """Return the mean token, (B, E), of unit length."""
         return F.normalize(sum(self.pre_logits(feats)) / 2, dim=-1)
 
-    def forward(self, feats: tuple[tuple, ...]) -> torch.Tensor:
-        """Return logits (B, K) of both tokens, each (B, E)."""
-        cls_token, dist_token = self.pre_logits(feats)
+    def classify(self, feature: tuple[torch.Tensor, ...]) -> torch.Tensor:
+        """Average the logits of both tokens, each (B, E)."""
+        cls_token, dist_token = feature
         logits = (self.fc(cls_token) + self.fc_dist(dist_token)) / 2
         return self.logit_scale * logits

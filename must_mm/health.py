@@ -278,7 +278,8 @@ class HealthHook(Hook):
                     f'{self.counts.row_skipped} steps, up to iteration '
                     f'{step.iteration}: gradients overflow at any scale of '
                     'the loss',
-                    "optim_wrapper.dtype='bfloat16' needs no scale, or "
+                    "optim_wrapper.type='AutocastOptimWrapper' (bfloat16) "
+                    'needs no scale, or '
                     "optim_wrapper.type='OptimWrapper' trains in full "
                     'precision',
                 )
@@ -305,7 +306,7 @@ class HealthHook(Hook):
             f'not finite (damaged weights of the teacher: {weights})',
             'check the weights of model.start or load_from if it is the '
             'first iteration; a lower optim_wrapper.optimizer.lr, and '
-            "optim_wrapper.dtype='bfloat16' in mixed precision, keep the "
+            "optim_wrapper.type='AutocastOptimWrapper', keep the "
             'student sound, which the teacher follows',
         )
 

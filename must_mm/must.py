@@ -15,6 +15,7 @@ from .architecture import check_architecture
 from .features import capture, mask_on_grid, to_map, to_patches
 from .freezing import freeze_except
 from .masking import mask_for
+from .transfer import to_device
 from .validation import check_type
 
 STUDENT, TEACHER = 'student', 'teacher'
@@ -327,14 +328,14 @@ class MUST(ImageClassifier):
 
         # read on the host, where it comes from: no device has to wait
         mask = self.stack_masks(data_samples)
-        on_device = mask.to(strong.device, non_blocking=True)
+        on_device = to_device(mask, strong.device)
         feats, patches = self.masked_features(strong, on_device)
         global_feats = self.global_features(feats)
         losses = self.head.loss(global_feats, data_samples, teacher_probs)
         if self.align_loss is not None or self.decode == DECODE_MASKED:
             masked = mask_on_grid(mask, patches.shape[2:])
             places = masked.flatten().nonzero()[:, 0]
-            places = places.to(strong.device, non_blocking=True)
+            places = to_device(places, strong.device)
             tokens = patches.movedim(1, -1).flatten(0, 2)[places]
         if self.decode == DECODE_MASKED and self.decoder is not None:
             losses['loss_mim'] = self.masked_reconstruction_loss(

@@ -64,7 +64,7 @@ def move_rows(
         near.reshape(height, -1).astype(np.float32), 3 * width, axis=1
     )[:, ::3]
     moved = np.einsum('ky,ykx->yx', cubic_weights(moves - whole), neighbours)
-    moved = _bytes(moved).reshape(image.shape)
+    moved = _pixels(moved).reshape(image.shape)
     # columns whose centres come from inside the image
     first, last = _inside(width, moves)
     columns = np.arange(width)
@@ -86,8 +86,8 @@ def _plain(image: np.ndarray, fill: tuple[int, ...]) -> np.ndarray:
     return np.tile(row, (len(image), 1)).reshape(image.shape)
 
 
-def _bytes(values: np.ndarray) -> np.ndarray:
-    """Clip to bytes and cut fractions off."""
+def _pixels(values: np.ndarray) -> np.ndarray:
+    """Clip to bytes and cut fractions off, fast for a whole image."""
     return cv2.add(values, np.full(4, CUT), dtype=cv2.CV_8U)
 
 

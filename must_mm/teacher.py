@@ -131,9 +131,14 @@ class EMATeacherHook(Hook):
 
     def before_train(self, runner) -> None:
         """Synchronise the teacher, unless the run is resumed."""
+        model = unwrap(runner.model)
         if not runner._resume:
             self.step = 0
-            unwrap(runner.model).sync_teacher()
+            model.sync_teacher()
+        # once: naming all weights takes longer than updating them
+        self._averaged, self._current = map(
+            list, zip(*model.teacher_and_student(), strict=True)
+        )
 
     def after_train_iter(
         self,
@@ -145,13 +150,8 @@ class EMATeacherHook(Hook):
         """Update the teacher if the optimizer stepped in this iteration."""
         if not runner.optim_wrapper.should_update():
             return
-        model = unwrap(runner.model)
         decay = self.decay()
-        ema_update(
-            *zip(*model.teacher_and_student(), strict=False),
-            decay,
-            self.foreach,
-        )
+        ema_update(self._averaged, self._current, decay, self.foreach)
         runner.message_hub.update_scalar('train/ema_decay', decay)
         self.step += 1
 

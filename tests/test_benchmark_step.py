@@ -10,15 +10,18 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.registry import init_default_scope
 from tiny import DATA, ROOT
 
-from benchmarks import step as benchmark
+from benchmarks import contenders, levers
 from benchmarks.plain_must import (
     TERMS,
     PlainMUST,
     PlainStep,
     losses,
 )
+from must_mm.late_scalars import LateRuntimeInfoHook
+from must_mm.must import MUST
 from must_mm.replay import HEAD_WIDTH, replay
 
 TOOL = ROOT / 'tools' / 'benchmark.py'
@@ -151,11 +154,11 @@ def flatten(value, prefix=''):
 
 def test_levers_are_measured_alone():
     """Each changes one thing of the slow config, and all make the recipe."""
-    recipe = benchmark.read_config('quickstart', None, None)
+    recipe = contenders.read_config('quickstart', None, None)
     slow = Config(recipe.to_dict())
-    benchmark.slow(slow)
+    levers.slow(slow)
     whole = Config(slow.to_dict())
-    for name, lever in benchmark.DEFAULT_LEVERS.items():
+    for name, lever in levers.DEFAULT_LEVERS.items():
         alone = Config(slow.to_dict())
         lever(alone)
         lever(whole)
@@ -171,6 +174,29 @@ def test_levers_are_measured_alone():
         '.custom_hooks.0.foreach': True,
     }
     assert defaults | flatten(recipe.to_dict()) == flatten(whole.to_dict())
+
+
+def test_scalars_are_read_as_in_training(monkeypatch):
+    """Not at every step, which a GPU would wait for."""
+    reads = []
+    monkeypatch.setattr(
+        LateRuntimeInfoHook, '_read', lambda *_: reads.append(1)
+    )
+    init_default_scope('mmpretrain')
+    cfg = contenders.read_config('quickstart', None, None)
+    step = contenders.ours(cfg, 2, None, 'cpu')
+    for _ in range(5):
+        assert 'pseudo_label_acc' in step()  # with labels, as in training
+    assert not reads
+
+
+def test_plain_step_holds_nothing_of_ours(monkeypatch):
+    """Its memory is compared."""
+    init_default_scope('mmpretrain')
+    cfg = contenders.read_config('quickstart', None, None)
+    monkeypatch.setattr(MUST, '__init__', None)
+    terms = contenders.plain(cfg, 2, None, 'cpu')()
+    assert set(terms) == set(TERMS)
 
 
 def run_tool(monkeypatch, capsys, line):
@@ -201,7 +227,7 @@ def test_step_table(monkeypatch, capsys):
         'must_mm, bfloat16',
     ]
     for row in rows_of(printed):
-        assert float(row[1]) > 0 and float(row[3]) > 0
+        assert float(row[1]) > 0 and float(row[4]) > 0
 
 
 def test_lever_table(monkeypatch, capsys):
@@ -213,7 +239,7 @@ def test_lever_table(monkeypatch, capsys):
         '--without-optional',
     )
     names = [row[0] for row in rows_of(printed)]
-    assert names == ['lever', *benchmark.DEFAULT_LEVERS, 'all']
+    assert names == ['lever', *levers.DEFAULT_LEVERS, 'all']
 
 
 SMALL = '--model quickstart --batch 2 --rounds 1 --repeat 1 --warmup 1'

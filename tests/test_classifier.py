@@ -176,6 +176,25 @@ def test_distilled_head_averages_two_layers():
     assert torch.equal(head(((cls_token, dist_token),)), expected)
 
 
+@pytest.mark.parametrize(
+    'cls', [LinearPseudoLabelHead, PseudoLabelHead, DistilledPseudoLabelHead]
+)
+def test_logits_keep_their_precision_under_autocast(cls):
+    """CLIP's logits, some 20 to 40, are a quarter apart in bfloat16."""
+    head = cls(100, 64, logit_scale=100.0)
+    head.init_weights()
+    # as autocast leaves it: numbers that bfloat16 can hold
+    x = F.normalize(torch.randn(8, 64), dim=1).bfloat16()
+
+    def logits(feature):
+        two = cls is DistilledPseudoLabelHead
+        return head(((feature, feature),) if two else (feature,))
+
+    expected = logits(x.float())
+    with torch.autocast('cpu', torch.bfloat16):
+        assert torch.equal(logits(x), expected)
+
+
 @pytest.mark.parametrize('cls', [LinearPseudoLabelHead, PseudoLabelHead])
 def test_alignment_sees_unit_features(cls):
     x = F.normalize(torch.randn(3, 6), dim=1)

@@ -199,7 +199,9 @@ def test_recipe_trains_an_iteration(reduce, tmp_path):
         {
             'model.start': None,
             'model.head.num_classes': len(CLASSES),
-            'train_dataloader': dict(num_workers=0, batch_size=4),
+            'train_dataloader': dict(
+                num_workers=0, persistent_workers=False, batch_size=4
+            ),
             'train_dataloader.dataset': dict(
                 data_root=str(data), data_prefix='images', indices=4
             ),

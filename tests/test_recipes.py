@@ -163,7 +163,7 @@ def test_one_iteration(name, roots, no_checksums, plain_logs, tmp_path):
     """
     cfg = read(name)
     root = str(roots[data_set(name)])
-    few = dict(num_workers=0, batch_size=4)
+    few = dict(num_workers=0, persistent_workers=False, batch_size=4)
     changes = {
         'model.backbone.arch': TINY,
         'model.neck': dict(in_channels=16, out_channels=8),

@@ -54,6 +54,21 @@ def test_counts_of_a_step(config):
     assert again.activations == pytest.approx(cost.activations, rel=0.02)
 
 
+def test_operations_of_a_block(config):
+    """Exact: matrices four times, the products of attention 1 + 1 + 2.5.
+
+    Their backward pass multiplies five times where the forward pass does
+    twice, as the weights of attention are computed again.
+    """
+    width, tokens = 32, (SIZE // 8) ** 2 + 1
+    few = step_cost(config, SIZE).flops
+    config.model.backbone.arch.num_layers += 3
+    more = step_cost(config, SIZE).flops
+    matrices = 4 * 2 * 12 * width**2 * tokens
+    attention = 4.5 * 4 * width * tokens**2
+    assert (more - few) / 3 == pytest.approx(matrices + attention, rel=1e-6)
+
+
 def test_kept_tensors_of_a_layer(config):
     """A larger model keeps more; weights are not counted."""
     small = step_cost(config, SIZE)

@@ -35,6 +35,7 @@ test_pipeline = [
 train_dataloader = dict(
     batch_size=64,
     num_workers=4,
+    persistent_workers=True,
     pin_memory=True,
     drop_last=True,
     sampler=dict(type='EpochSampler', shuffle=True),

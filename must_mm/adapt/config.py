@@ -179,34 +179,18 @@ def _train_pipeline(
     little without it.
     """
     size = tower.size
-    weak = [
-        dict(type='RandomCrop', crop_size=size)
-        if step['type'] == 'CenterCrop'
-        else step
-        for step in resize
-    ]
+    like = dict(size=size, interpolation=resize[0]['interpolation'])
+    weak = resize  # a model that sees the whole image, squashed
+    if resize[0]['type'] == 'ResizeEdge':
+        weak = [dict(type='EdgeCrop', **like)]
     strong = [
-        dict(
-            type='RandomResizedCrop',
-            scale=size,
-            crop_ratio_range=(settings.crop_min, 1.0),
-            backend='pillow',
-            interpolation=resize[0]['interpolation'],
-        ),
-        dict(
-            type='RandAugment',
-            policies='timm_increasing',
-            num_policies=2,
-            total_level=10,
-            magnitude_level=9,
-            magnitude_std=0.5,
-            hparams=dict(pad_val=[104, 117, 123], interpolation='bicubic'),
-        ),
+        dict(type='AreaCrop', share=(settings.crop_min, 1.0), **like),
+        dict(type='PublishedRandAugment'),
     ]
     return [
-        LOAD,
+        dict(LOAD, lazy=True),
         dict(type='SeedSample'),
-        dict(type='MultiView', num_views=[1, 1], transforms=[weak, strong]),
+        dict(type='CropViews', transforms=[weak, strong]),
         dict(
             type='MUSTMaskGenerator',
             input_size=size,

@@ -12,7 +12,11 @@ from mmengine.registry import init_default_scope
 from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 from torch.autograd.graph import saved_tensors_hooks
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import (
+    FlopCounterMode,
+    sdpa_backward_flop_count,
+    sdpa_flop_count,
+)
 
 from ..must import MUST
 from . import command
@@ -20,6 +24,26 @@ from .random_views import random_batch
 from .two_processes import Measured, measure_two
 
 FLOAT = 4  # bytes
+aten = torch.ops.aten
+
+
+def _attention(query, key, value, *_args, out_shape=None, **_kwargs) -> int:
+    return sdpa_flop_count(query, key, value)
+
+
+def _attention_backward(
+    grad, query, key, value, *_args, out_shape=None, **_kwargs
+) -> int:
+    return sdpa_backward_flop_count(grad, query, key, value)
+
+
+#: Attention as a CPU runs it, which torch's counter does not know.
+ATTENTION = {
+    aten._scaled_dot_product_flash_attention_for_cpu: _attention,
+    aten._scaled_dot_product_flash_attention_for_cpu_backward: (
+        _attention_backward
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -116,7 +140,8 @@ def step_cost(
     kept = []
     for images in (batch, 2 * batch):
         views, samples = random_batch(cfg, size, images)
-        with FlopCounterMode(display=False) as counter:
+        counter = FlopCounterMode(display=False, custom_mapping=ATTENTION)
+        with counter:
             with torch.autocast('cpu', torch.bfloat16, enabled=amp):
                 loss, nbytes = kept_for_backward(model, views, samples)
             loss.backward()

@@ -1,0 +1,76 @@
+"""The levers of the training step: each takes a slow config to a fast one."""
+
+from mmengine.config import Config
+from mmpretrain.registry import MODELS
+
+
+def hook(cfg: Config, kind: str) -> dict:
+    """Find a hook among the custom hooks of a config."""
+    return next(found for found in cfg.custom_hooks if found.type == kind)
+
+
+def slow(cfg: Config) -> None:
+    """Turn every lever off."""
+    cfg.model.decode = 'all'
+    cfg.model.teacher_inference_mode = False
+    cfg.optim_wrapper.optimizer.fused = False
+    hook(cfg, 'EMATeacherHook').foreach = False
+    hook(cfg, 'HealthHook').interval = 1
+    cfg.default_hooks.runtime_info = dict(type='RuntimeInfoHook')
+    cfg.attention = 'eager'
+
+
+def masked_decoding(cfg: Config) -> None:
+    cfg.model.decode = 'masked'
+
+
+def inference_mode(cfg: Config) -> None:
+    cfg.model.teacher_inference_mode = True
+
+
+def fused_adamw(cfg: Config) -> None:
+    cfg.optim_wrapper.optimizer.fused = True
+
+
+def foreach_ema(cfg: Config) -> None:
+    hook(cfg, 'EMATeacherHook').foreach = True
+
+
+def late_scalars(cfg: Config) -> None:
+    hook(cfg, 'HealthHook').interval = 10
+    cfg.default_hooks.runtime_info = dict(type='LateRuntimeInfoHook')
+
+
+def sdpa(cfg: Config) -> None:
+    cfg.attention = 'sdpa'
+
+
+def compiled(cfg: Config) -> None:
+    cfg.custom_hooks.append(dict(type='CompileBlocksHook'))
+
+
+def checkpointing(cfg: Config) -> None:
+    cfg.activation_checkpointing = [
+        f'backbone.layers.{number}' for number in range(_layers(cfg))
+    ]
+
+
+DEFAULT_LEVERS = {
+    'SDPA': sdpa,
+    'fused AdamW': fused_adamw,
+    'EMA in one call': foreach_ema,
+    'teacher in inference mode': inference_mode,
+    'scalars read late': late_scalars,
+    'decoder on masked patches': masked_decoding,
+}
+OPTIONAL_LEVERS = {
+    'compiled blocks': compiled,
+    'activation checkpointing': checkpointing,
+}
+
+
+def _layers(cfg: Config) -> int:
+    arch = cfg.model.backbone.arch
+    if isinstance(arch, str):
+        return len(MODELS.build(cfg.model.backbone).layers)
+    return arch.num_layers

@@ -1,0 +1,95 @@
+"""Time and memory of training steps, in turns."""
+
+import argparse
+import gc
+import multiprocessing
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from mmengine.registry import init_default_scope
+
+from .contenders import Step
+
+
+def wait(device: str) -> None:
+    """Wait until the device has finished."""
+    if device == 'cuda':
+        torch.cuda.synchronize()
+
+
+def time_in_turn(
+    steps: Sequence[Step], rounds: int, repeat: int, device: str
+) -> list[list[float]]:
+    """Seconds a step of each contender, in every round, one after another."""
+    found: list[list[float]] = [[] for _ in steps]
+    for _ in range(rounds):
+        for step, seconds in zip(steps, found, strict=True):
+            wait(device)
+            start = time.perf_counter()
+            for _ in range(repeat):
+                step()
+            wait(device)
+            seconds.append((time.perf_counter() - start) / repeat)
+    return found
+
+
+def _resident(key: str) -> int:
+    """Bytes of this process in memory: VmRSS now, VmHWM at most (Linux)."""
+    for line in Path('/proc/self/status').read_text().splitlines():
+        if line.startswith(key):
+            return 1024 * int(line.split()[1])
+    raise RuntimeError(f'/proc/self/status has no {key}')
+
+
+def _peak_of_child(make: Callable[[], Step], threads: int, queue) -> None:
+    torch.set_num_threads(threads)
+    init_default_scope('mmpretrain')
+    before = _resident('VmRSS')
+    step = make()
+    gc.collect()  # what was built on the way
+    Path('/proc/self/clear_refs').write_text('5')  # forgets the peak so far
+    for _ in range(2):
+        step()
+    queue.put(_resident('VmHWM') - before)
+
+
+def peak_memory(make: Callable[[], Step], args: argparse.Namespace) -> float:
+    """Largest memory of two steps in bytes, or NaN if it is not wanted.
+
+    On a GPU what tensors take, on a CPU (Linux) what a fresh process takes
+    beyond the libraries it has loaded.
+    """
+    if args.no_memory:
+        return float('nan')
+    if args.device == 'cuda':
+        gc.collect()  # models hold themselves in circles
+        torch.cuda.empty_cache()
+        before = torch.cuda.memory_allocated()
+        step = make()
+        gc.collect()
+        torch.cuda.reset_peak_memory_stats()
+        for _ in range(2):
+            step()
+        return torch.cuda.max_memory_allocated() - before
+    context = multiprocessing.get_context('spawn')
+    queue = context.Queue()
+    child = context.Process(
+        target=_peak_of_child, args=(make, torch.get_num_threads(), queue)
+    )
+    child.start()
+    child.join()
+    if child.exitcode:
+        raise RuntimeError(
+            f'the process that measures memory ended with {child.exitcode}'
+        )
+    return queue.get()
+
+
+def matrix_rate(device: str, dtype: torch.dtype) -> float:
+    """Operations a second of a large matrix product."""
+    size = 8192 if device == 'cuda' else 2048
+    a = torch.randn(size, size, device=device, dtype=dtype)
+    (seconds,) = time_in_turn([lambda: a @ a], 5, 3, device)
+    return 2 * size**3 / min(seconds[1:])
