@@ -93,7 +93,7 @@ class SelfTrainingHead(ClsHead):
     """What the heads below share: thresholds and losses, no classifier.
 
     Logits have the precision of the weights under autocast, too: bfloat16
-    tells 38 from 38.2 no more, so that confidences would be a few per cent
+    tells 38 from 38.1 no more, so that confidences would be a few per cent
     off and the largest logit often tied.
 
     Args:
