@@ -262,6 +262,10 @@ def test_commands_of_the_page(monkeypatch, capsys):
             )
         )
         assert len(rows) >= 2, line
+    for name in re.findall(r'^python tools/train\.py (\S+)', page, re.M):
+        # trained by test_configs.py
+        assert (ROOT / name).match('configs/must/quickstart_*.py')
+        assert (ROOT / name).is_file()
     (line,) = re.findall(r'^python (tools/replay_ref.*)$', page, re.M)
     tool, *options = line.split()
     monkeypatch.setattr(sys, 'argv', [tool, *options])
