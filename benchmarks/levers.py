@@ -1,7 +1,8 @@
 """The levers of the training step: each takes a slow config to a fast one."""
 
 from mmengine.config import Config
-from mmpretrain.registry import MODELS
+
+from .contenders import bare_backbone
 
 
 def hook(cfg: Config, kind: str) -> dict:
@@ -51,7 +52,8 @@ def compiled(cfg: Config) -> None:
 
 def checkpointing(cfg: Config) -> None:
     cfg.activation_checkpointing = [
-        f'backbone.layers.{number}' for number in range(_layers(cfg))
+        f'backbone.layers.{number}'
+        for number in range(len(bare_backbone(cfg).layers))
     ]
 
 
@@ -67,10 +69,3 @@ OPTIONAL_LEVERS = {
     'compiled blocks': compiled,
     'activation checkpointing': checkpointing,
 }
-
-
-def _layers(cfg: Config) -> int:
-    arch = cfg.model.backbone.arch
-    if isinstance(arch, str):
-        return len(MODELS.build(cfg.model.backbone).layers)
-    return arch.num_layers

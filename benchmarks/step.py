@@ -27,19 +27,24 @@ from .measure import matrix_rate, peak_memory, time_in_turn, wait
 AMP = {'none': None, 'bfloat16': torch.bfloat16}
 
 
+def fast_config(args: argparse.Namespace) -> Config:
+    """Read a recipe, with all levers that are wanted."""
+    cfg = read_config(args.model, args.image, args.classes)
+    for lever in (*DEFAULT_LEVERS.values(), *args.extra):
+        lever(cfg)
+    return cfg
+
+
 def compare(args: argparse.Namespace) -> str:
     """Format the contenders side by side, as a Markdown table."""
-    cfg = read_config(args.model, args.image, args.classes)
+    cfg = fast_config(args)
     amp = AMP[args.amp]
-    fast = Config(cfg.to_dict())
-    for lever in (*DEFAULT_LEVERS.values(), *args.extra):
-        lever(fast)
     makers = {'plain, float32': partial(plain, cfg, args.batch, None)}
     if amp:
         name = f'plain, autocast to {args.amp}'
         makers[name] = partial(plain, cfg, args.batch, amp)
     makers[f'must_mm, {args.amp if amp else "float32"}'] = partial(
-        ours, fast, args.batch, amp
+        ours, cfg, args.batch, amp
     )
     makers = {
         name: partial(make, args.device) for name, make in makers.items()
@@ -122,9 +127,7 @@ def ratio(reference: list[float], found: list[float]) -> str:
 
 def show_profile(args: argparse.Namespace) -> str:
     """Format where the time of our step goes, operation by operation."""
-    cfg = read_config(args.model, args.image, args.classes)
-    for lever in (*DEFAULT_LEVERS.values(), *args.extra):
-        lever(cfg)
+    cfg = fast_config(args)
     step = ours(cfg, args.batch, AMP[args.amp], args.device)
     for _ in range(args.warmup):
         step()

@@ -45,7 +45,8 @@ class PublishedRandAugment(RandAugment):
 
     Args:
         options: What shall differ, by the names of ``RandAugment``'s
-            arguments.
+            arguments. ``policies='timm_increasing'`` takes MMPretrain's own
+            operations, with the same draws.
     """
 
     def __init__(self, **options) -> None:

@@ -187,6 +187,31 @@ def test_options():
 # ------------------------------------------------------------------ shifts
 
 
+def test_mmpretrains_operations_with_their_draws():
+    """Byte for byte what ``RandAugment`` with these settings makes."""
+    kinds = (
+        dict(
+            type='RandAugment',
+            policies='timm_increasing',
+            num_policies=2,
+            total_level=10,
+            magnitude_level=9,
+            magnitude_std=0.5,
+            hparams=dict(pad_val=[104, 117, 123], interpolation='bicubic'),
+        ),
+        dict(type='PublishedRandAugment', policies='timm_increasing'),
+    )
+    theirs, ours = (TRANSFORMS.build(kind) for kind in kinds)
+    for seed in range(200):
+        made = []
+        for augment in (theirs, ours):
+            np.random.seed(seed)
+            made.append(augment(dict(img=PHOTO.copy()))['img'])
+            made.append(np.random.rand(1))  # as many draws
+        np.testing.assert_array_equal(made[0], made[2])
+        assert made[1] == made[3]
+
+
 def test_weights_interpolate():
     """At a pixel its colour; a ramp stays a ramp."""
     np.testing.assert_allclose(cubic_weights(0.0), [0, 1, 0, 0])

@@ -41,15 +41,7 @@ strong_view = [
         **bicubic,
     ),
     dict(type='RandomFlip', prob=0.5),
-    dict(
-        type='RandAugment',
-        policies='timm_increasing',
-        num_policies=2,
-        total_level=10,
-        magnitude_level=9,
-        magnitude_std=0.5,
-        hparams=dict(pad_val=[104, 117, 123], interpolation='bicubic'),
-    ),
+    dict(type='PublishedRandAugment', policies='timm_increasing'),
 ]
 train_pipeline = [
     dict(type='LoadImage'),

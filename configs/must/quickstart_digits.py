@@ -62,15 +62,13 @@ model = dict(
 )
 
 # MMPretrain's views; those of must_views.py are for larger images, faster.
-weak_view = [
-    dict(
-        type='ResizeEdge',
-        scale=image_size,
-        backend='pillow',
-        interpolation='bicubic',
-    ),
-    dict(type='RandomCrop', crop_size=image_size),
-]
+_resize = dict(
+    type='ResizeEdge',
+    scale=image_size,
+    backend='pillow',
+    interpolation='bicubic',
+)
+weak_view = [_resize, dict(type='RandomCrop', crop_size=image_size)]
 # No flip: a mirrored digit is another sign or none.
 strong_view = [
     dict(
@@ -80,15 +78,7 @@ strong_view = [
         backend='pillow',
         interpolation='bicubic',
     ),
-    dict(
-        type='RandAugment',
-        policies='timm_increasing',
-        num_policies=2,
-        total_level=10,
-        magnitude_level=9,
-        magnitude_std=0.5,
-        hparams=dict(pad_val=[104, 117, 123], interpolation='bicubic'),
-    ),
+    dict(type='PublishedRandAugment', policies='timm_increasing'),
 ]
 train_pipeline = [
     dict(type='LoadImage'),
@@ -107,12 +97,7 @@ train_pipeline = [
 ]
 test_pipeline = [
     dict(type='LoadImage'),
-    dict(
-        type='ResizeEdge',
-        scale=image_size,
-        backend='pillow',
-        interpolation='bicubic',
-    ),
+    _resize,
     dict(type='CenterCrop', crop_size=image_size),
     dict(type='PackInputs'),
 ]
