@@ -11,7 +11,7 @@ from mmengine.config import Config
 from mmengine.hooks import LoggerHook
 from mmengine.logging import MessageHub, MMLogger
 from mmengine.optim import build_optim_wrapper
-from mmengine.runner import get_priority, turn_on_activation_checkpointing
+from mmengine.runner import get_priority
 from mmpretrain.models.utils.attention import (
     MultiheadAttention,
     scaled_dot_product_attention_pyimpl,
@@ -31,7 +31,12 @@ CONFIGS = {
     'quickstart': 'must/quickstart_digits.py',
 }
 LOG_INTERVAL = 50
-IN_A_STEP = ('HealthHook', 'EMATeacherHook', 'CompileBlocksHook')
+IN_A_STEP = (
+    'HealthHook',
+    'EMATeacherHook',
+    'CompileBlocksHook',
+    'RecomputeBlocksHook',
+)
 
 Step = Callable[[], object]
 
@@ -66,8 +71,6 @@ def ours(
     model = model.to(device).train()
     if cfg.attention == 'eager':
         _use_eager_attention(model)
-    if cfg.get('activation_checkpointing'):
-        turn_on_activation_checkpointing(model, cfg.activation_checkpointing)
     kind = 'AutocastOptimWrapper' if amp else 'OptimWrapper'
     cfg.optim_wrapper.type = kind
     wrapper = build_optim_wrapper(model, cfg.optim_wrapper)

@@ -264,7 +264,6 @@ def main(argv: list[str] | None = None) -> None:
         ours = config.to_dict()['train_dataloader']['dataset']['pipeline']
     except (OSError, ValueError, KeyError) as error:
         sys.exit(f'benchmark.py data: {error}')
-    plain = PlainViews()
     pipelines = {
         'MMPretrain, Pillow': mmpretrain_pipeline(),
         'MMPretrain, OpenCV, not antialiased': mmpretrain_pipeline(
@@ -274,8 +273,12 @@ def main(argv: list[str] | None = None) -> None:
     }
     if args.levers:
         pipelines |= levers(ours)
+    plain, as_bytes = PlainViews(), PlainViews(normalise=False)
     candidates = {
-        'torchvision and timm': lambda path, index, turn: plain(path),
+        'torchvision and timm': lambda path, *_: plain(path),
+        '... which leave normalising to the device': (
+            lambda path, *_: as_bytes(path)
+        ),
         **{name: runner(steps) for name, steps in pipelines.items()},
     }
     sizes = {read_image(path).shape[:2] for path in files}

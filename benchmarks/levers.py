@@ -2,8 +2,6 @@
 
 from mmengine.config import Config
 
-from .contenders import bare_backbone
-
 
 def hook(cfg: Config, kind: str) -> dict:
     """Find a hook among the custom hooks of a config."""
@@ -18,6 +16,7 @@ def slow(cfg: Config) -> None:
     hook(cfg, 'EMATeacherHook').foreach = False
     hook(cfg, 'HealthHook').interval = 1
     cfg.default_hooks.runtime_info = dict(type='RuntimeInfoHook')
+    cfg.optim_wrapper.constructor = 'LearningRateDecayOptimWrapperConstructor'
     cfg.attention = 'eager'
 
 
@@ -31,6 +30,10 @@ def inference_mode(cfg: Config) -> None:
 
 def fused_adamw(cfg: Config) -> None:
     cfg.optim_wrapper.optimizer.fused = True
+
+
+def joined_groups(cfg: Config) -> None:
+    cfg.optim_wrapper.constructor = 'LayerDecayConstructor'
 
 
 def foreach_ema(cfg: Config) -> None:
@@ -51,15 +54,13 @@ def compiled(cfg: Config) -> None:
 
 
 def checkpointing(cfg: Config) -> None:
-    cfg.activation_checkpointing = [
-        f'backbone.layers.{number}'
-        for number in range(len(bare_backbone(cfg).layers))
-    ]
+    cfg.custom_hooks.append(dict(type='RecomputeBlocksHook'))
 
 
 DEFAULT_LEVERS = {
     'SDPA': sdpa,
     'fused AdamW': fused_adamw,
+    'parameters of equal settings in one group': joined_groups,
     'EMA in one call': foreach_ema,
     'teacher in inference mode': inference_mode,
     'scalars read late': late_scalars,

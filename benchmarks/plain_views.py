@@ -50,11 +50,14 @@ class PlainViews:
         block: Side of a block of the mask, in pixels.
         patch: Side of a patch of the model, in pixels.
         ratio: Share of blocks to mask.
+        normalise: Whether the views are normalised here; if not, they are
+            bytes, as those of MMPretrain's transforms are, which leave it to
+            the device.
 
     Attributes:
         weak: From a Pillow image to the view, a Pillow image.
         strong: The same for the strong view.
-        normalise: From a Pillow image to a tensor.
+        to_tensor: From a Pillow image to a tensor.
     """
 
     def __init__(
@@ -65,6 +68,7 @@ class PlainViews:
         block: int = 32,
         patch: int = 16,
         ratio: float = 0.3,
+        normalise: bool = True,
     ) -> None:
         self.weak = transforms.Compose(
             [
@@ -81,8 +85,12 @@ class PlainViews:
                 auto_augment.RandAugment(published_ops()),
             ]
         )
-        self.normalise = transforms.Compose(
-            [transforms.ToTensor(), transforms.Normalize(MEAN, STD)]
+        self.to_tensor = (
+            transforms.Compose(
+                [transforms.ToTensor(), transforms.Normalize(MEAN, STD)]
+            )
+            if normalise
+            else transforms.PILToTensor()
         )
         self.grid, self.repeat = size // block, block // patch
         self.masked = int(np.ceil(ratio * self.grid**2))
@@ -100,10 +108,10 @@ class PlainViews:
         """Read a file.
 
         Returns:
-            Weak and strong view, float32, (3, size, size), normalised, and
-            the mask.
+            Weak and strong view, (3, size, size), float32 and normalised or
+            uint8, and the mask.
         """
         with Image.open(path) as file:
             image = ImageOps.exif_transpose(file.convert('RGB'))
         weak, strong = self.weak(image), self.strong(image)
-        return self.normalise(weak), self.normalise(strong), self.mask()
+        return self.to_tensor(weak), self.to_tensor(strong), self.mask()

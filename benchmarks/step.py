@@ -147,10 +147,14 @@ def show_profile(args: argparse.Namespace) -> str:
 def describe(device: str) -> str:
     """Say what is measured on, and with which versions."""
     if device == 'cuda':
-        tf32 = torch.backends.cuda.matmul.allow_tf32
+        tf32 = {
+            'matrix products': torch.backends.cuda.matmul.allow_tf32,
+            'convolutions': torch.backends.cudnn.allow_tf32,
+        }
+        allowed = ' and '.join(name for name, on in tf32.items() if on)
         machine = (
             f'{torch.cuda.get_device_name()}, CUDA {torch.version.cuda}, '
-            f'TF32 {"on" if tf32 else "off"}'
+            f'TF32 in {allowed or "nothing"}'
         )
     else:
         machine = (
@@ -218,9 +222,17 @@ def main(argv: list[str] | None = None) -> None:
     for name, value in zip(('repeat', 'warmup'), defaults, strict=True):
         if getattr(args, name) is None:
             setattr(args, name, value)
-    for name in ('batch', 'rounds', 'repeat', 'warmup'):
-        if getattr(args, name) < 1:
+    for name in ('batch', 'rounds', 'repeat', 'warmup', 'threads'):
+        value = getattr(args, name)
+        if value is not None and value < 1:
             parser.error(f'--{name} must be at least 1')
+    if args.device == 'cuda' and not torch.cuda.is_available():
+        parser.error('--device cuda: torch finds no GPU here')
+    if args.levers and (args.compile or args.checkpointing):
+        parser.error(
+            '--levers measures --compile and --checkpointing anyway: leave '
+            'them out'
+        )
     if args.threads:
         torch.set_num_threads(args.threads)
     init_default_scope('mmpretrain')

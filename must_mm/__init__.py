@@ -11,6 +11,7 @@ from . import checkpoint, colours, replay, shifts
 from .augment import PublishedRandAugment
 from .autocast import AutocastOptimWrapper
 from .bad_images import BadImageHook, SkipBadImages
+from .blocks import CompileBlocksHook, RecomputeBlocksHook
 from .checkpoint_hook import SafeCheckpointHook
 from .classifier import (
     CLIPProjection,
@@ -18,7 +19,6 @@ from .classifier import (
     LinearPseudoLabelHead,
     PseudoLabelHead,
 )
-from .compilation import CompileBlocksHook
 from .configs import model_index_path
 from .converted import ConvertedStart, load_classifier
 from .crops import AreaCrop, EdgeCrop
@@ -40,7 +40,11 @@ from .masking import MaskColour, MaskToken, MUSTMaskGenerator
 from .must import MUST
 from .nnclr import NNCLRHead
 from .open_clip_backbone import OpenCLIPBackbone, UnitFeature
-from .optim import HeadAndLayerDecayConstructor, WarmupCosineLR
+from .optim import (
+    HeadAndLayerDecayConstructor,
+    LayerDecayConstructor,
+    WarmupCosineLR,
+)
 from .preprocessor import TwoViewDataPreprocessor
 from .queue import NNQueue
 from .seeding import EpochSampler, SeedSample
@@ -84,6 +88,7 @@ __all__ = [
     'KNNMonitorHook',
     'HeadAndLayerDecayConstructor',
     'LateRuntimeInfoHook',
+    'LayerDecayConstructor',
     'LoadImage',
     'MAECTAveragesHook',
     'MAECTCheckHook',
@@ -97,6 +102,7 @@ __all__ = [
     'OpenCLIPStart',
     'PseudoLabelHead',
     'PublishedRandAugment',
+    'RecomputeBlocksHook',
     'SafeCheckpointHook',
     'SeedSample',
     'SkipBadImages',

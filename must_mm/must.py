@@ -483,7 +483,7 @@ class MUST(ImageClassifier):
             raise ValueError(
                 'the model masks (model.decoder or model.align_loss is set) '
                 'but the samples have no mask: put dict(type='
-                "'MUSTMaskGenerator', ...) after MultiView in "
+                "'MUSTMaskGenerator', ...) after the two views in "
                 'train_dataloader.dataset.pipeline'
             )
         return torch.stack([sample.mask for sample in data_samples]).bool()

@@ -1,4 +1,4 @@
-"""Optimizer groups and schedule of MAE-CT."""
+"""Groups of the optimizers, and the schedule of MAE-CT."""
 
 import math
 
@@ -10,6 +10,50 @@ from mmpretrain.registry import OPTIM_WRAPPER_CONSTRUCTORS, PARAM_SCHEDULERS
 from torch import nn
 
 from .validation import check_integer, check_number
+
+
+@OPTIM_WRAPPER_CONSTRUCTORS.register_module()
+class LayerDecayConstructor(LearningRateDecayOptimWrapperConstructor):
+    """MMPretrain's layer decay, with few groups.
+
+    Its base makes a group of every parameter, and an optimizer, fused or not,
+    goes through its groups one by one. Here parameters of equal settings
+    share one: 28 groups instead of 158 for a ViT-B/16.
+    """
+
+    def add_params(
+        self, params: list[dict], module: nn.Module, prefix: str = '', **kwargs
+    ) -> None:
+        """Add the groups of a module, and join those that are alike."""
+        super().add_params(params, module, prefix=prefix, **kwargs)
+        if not prefix:  # the whole model, not a submodule on the way down
+            params[:] = join_groups(params)
+
+
+def join_groups(groups: list[dict]) -> list[dict]:
+    """Join the groups of single parameters that differ in nothing else.
+
+    Args:
+        groups: As MMPretrain's constructor makes them, each with one
+            ``param_name``.
+
+    Returns:
+        Groups in the order of their first parameters, with ``param_names``.
+    """
+    joined: list[tuple[dict, dict]] = []
+    for group in groups:
+        settings = {
+            key: value
+            for key, value in group.items()
+            if key not in ('params', 'param_name', 'layer_id')
+        }
+        whole = next((w for known, w in joined if known == settings), None)
+        if whole is None:
+            whole = dict(settings, params=[], param_names=[])
+            joined.append((settings, whole))
+        whole['params'] += group['params']
+        whole['param_names'].append(group['param_name'])
+    return [whole for _, whole in joined]
 
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()

@@ -1,10 +1,12 @@
 """The benchmark of the data path: what it compares, what it prints."""
 
+import re
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+import torch
 from mmengine.dataset import Compose
 from PIL import Image
 from tiny import ROOT, SIZE, TRAIN_PIPELINE
@@ -47,14 +49,26 @@ def test_the_tool(tmp_path, folder):
     files = sorted(made.iterdir())
     assert len(files) == 2
     assert Image.open(files[0]).size == (64, 50)
-    lines = done.stdout.splitlines()[-15:]  # packages may greet before
+    lines = done.stdout.splitlines()[-16:]  # packages may greet before
     assert 'cores' in lines[0] and 'torch ' in lines[1]
     assert '2 images, for example 64 x 50' in lines[2]
     rows = [line.split('|')[1:-1] for line in lines[5:]]
-    assert len(rows) == 10
+    assert len(rows) == 11
     assert rows[0][0].strip() == 'torchvision and timm'
     assert float(rows[0][3]) == 1
     assert all(float(row[1]) > 0 and float(row[3]) > 0 for row in rows)
+
+
+def test_commands_of_the_page(folder, tmp_path, capsys):
+    """On few images."""
+    page = (ROOT / 'docs' / 'performance.md').read_text()
+    lines = re.findall(r'^python tools/benchmark\.py data (.*)$', page, re.M)
+    assert len(lines) == 3
+    for number, line in enumerate(lines):
+        _, *options = line.split()
+        place = tmp_path / str(number) if '--make' in options else folder
+        data.main([str(place), *options, '--count', '1', '--rounds', '1'])
+        assert capsys.readouterr().out.count('\n| ') == 12, line
 
 
 @pytest.mark.parametrize(
@@ -102,11 +116,17 @@ def test_every_pipeline_makes_both_views_and_a_mask(folder):
     )
     weak, strong, mask = PlainViews()(path)
     assert weak.shape == strong.shape == (3, 224, 224)
+    assert weak.dtype == strong.dtype == torch.float32
+    assert all(
+        view.dtype == torch.uint8 and view.shape == weak.shape
+        for view in PlainViews(normalise=False)(path)[:2]
+    )
     for name, pipeline in pipelines.items():
         sample = Compose(pipeline)(
             dict(img_path=path, sample_idx=EpochIndex(0, 0, 0))
         )
         assert [view.shape for view in sample['inputs']] == [weak.shape] * 2
+        assert all(view.dtype == torch.uint8 for view in sample['inputs'])
         found = sample['data_samples'].mask
         assert found.shape == mask.shape, name
         assert found.sum() == mask.sum() == 60

@@ -102,6 +102,48 @@ def groups(**paramwise):
     }
 
 
+def layer_decay_groups(model, constructor):
+    constructor = OPTIM_WRAPPER_CONSTRUCTORS.get(constructor)(
+        dict(optimizer=dict(type='AdamW', lr=0.1, weight_decay=0.05)),
+        dict(
+            layer_decay_rate=0.5,
+            norm_decay_mult=0.0,
+            bias_decay_mult=0.0,
+            custom_keys={'head.1.weight': dict(betas=(0.5, 0.9))},
+        ),
+    )
+    return constructor(model).optimizer.param_groups
+
+
+def test_parameters_of_equal_settings_share_a_group():
+    """Each has the settings that MMPretrain gives it."""
+    model = Toy()
+    model.head[0].bias.requires_grad_(False)
+    joined = layer_decay_groups(model, 'LayerDecayConstructor')
+    assert [group['param_names'] for group in joined] == [
+        ['backbone.0.weight'],
+        ['backbone.0.bias'],
+        ['backbone.1.weight', 'backbone.1.bias', 'head.1.bias'],
+        ['head.0.weight'],
+        ['head.1.weight'],  # its betas are its own
+    ]
+    settings = {}
+    for group in joined:
+        for name, param in zip(
+            group['param_names'], group['params'], strict=True
+        ):
+            assert param is model.get_parameter(name)
+            settings[name] = group
+    single = layer_decay_groups(
+        model, 'LearningRateDecayOptimWrapperConstructor'
+    )
+    assert len(single) == len(settings) == 7
+    for group in single:
+        found = settings[group['param_name']]
+        for key in group.keys() - {'params', 'param_name', 'layer_id'}:
+            assert found[key] == group[key], (group['param_name'], key)
+
+
 def test_head_has_its_own_rate_and_decay():
     assert groups(head_lr=0.7, head_weight_decay=1e-5) == {
         'backbone.0.weight': (0.05, 0.05),

@@ -3,7 +3,7 @@
 # 12,630 test images.
 #
 # The published views mirror one image in two, which turns some signs into
-# others. This is kept as published; RandomFlip in must_views.py is the key.
+# others. This is kept as published; AreaCrop.flip in must_views.py is the key.
 _base_ = 'must_views.py'
 
 _data = dict(type='GTSRB', data_root='data/gtsrb')

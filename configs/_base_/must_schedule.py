@@ -3,7 +3,7 @@
 _lr_per_256, _batch, _epochs = 2e-5, 1024, 30
 
 optim_wrapper = dict(
-    constructor='LearningRateDecayOptimWrapperConstructor',
+    constructor='LayerDecayConstructor',
     optimizer=dict(
         type='AdamW',
         lr=_lr_per_256 * _batch / 256,

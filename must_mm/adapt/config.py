@@ -205,7 +205,7 @@ def _train_pipeline(
 def _optim_wrapper(settings: Settings) -> dict:
     wrapper = dict(
         type='OptimWrapper',
-        constructor='LearningRateDecayOptimWrapperConstructor',
+        constructor='LayerDecayConstructor',
         optimizer=dict(
             type='AdamW',
             lr=settings.lr,

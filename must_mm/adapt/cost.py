@@ -46,12 +46,14 @@ class Cost:
         per_image: Bytes that one image of a batch keeps for the gradient.
         step: Seconds of compute per image.
         load: Seconds to load one image and its views, on one core.
+        load_test: Seconds to load one image for a prediction, on one core.
     """
 
     fixed: int
     per_image: int
     step: float
     load: float
+    load_test: float
 
     def memory(self, batch: int) -> int:
         """Bytes of a run, without the libraries."""
@@ -63,31 +65,48 @@ class Cost:
         A prediction is about a quarter of a step: forward, one view, one
         network.
         """
-        if workers:
-            loaded = max(self.step, self.load / workers)
-        else:
-            loaded = self.step + self.load
-        return images * (epochs * loaded + 2 * max(self.step / 4, self.load))
+
+        def pace(compute: float, load: float) -> float:
+            return max(compute, load / workers) if workers else compute + load
+
+        training = epochs * pace(self.step, self.load)
+        return images * (training + 2 * pace(self.step / 4, self.load_test))
+
+
+def _load(pipeline: list, paths: Sequence[str]) -> tuple[list[dict], float]:
+    """Samples of some images, and the seconds that each of them took."""
+    compose = Compose(pipeline)
+
+    def load() -> list[dict]:
+        return [
+            compose(dict(img_path=path, sample_idx=i))
+            for i, path in enumerate(paths)
+        ]
+
+    load()  # warms up
+    begin = time.perf_counter()
+    samples = load()
+    return samples, (time.perf_counter() - begin) / len(samples)
 
 
 def measure(
-    model: dict, pipeline: list, paths: Sequence[str], seconds: float = 4
+    model: dict,
+    train_pipeline: list,
+    test_pipeline: list,
+    paths: Sequence[str],
+    seconds: float = 4,
 ) -> Cost:
     """Run two steps of a network, with random weights.
 
     Args:
         model: Config of the network; its start is not loaded.
-        pipeline: Config of the training pipeline.
-        paths: Some of the images, at least two.
+        train_pipeline: How images are loaded for training.
+        test_pipeline: How they are loaded for a prediction.
+        paths: Some of the images; all are loaded.
         seconds: About how long the second, larger step may take.
     """
-    compose = Compose(pipeline)
-    begin = time.perf_counter()
-    samples = [
-        compose(dict(img_path=path, sample_idx=i))
-        for i, path in enumerate(paths[:4])
-    ]
-    load = (time.perf_counter() - begin) / len(samples)
+    samples, load = _load(train_pipeline, paths)
+    load_test = _load(test_pipeline, paths)[1]
     with silence():
         network = MODELS.build(dict(model, start=None)).to(get_device())
         network.init_weights()
@@ -125,4 +144,5 @@ def measure(
         per_image=kept // 2,
         step=step(count)[0] / count,
         load=load,
+        load_test=load_test,
     )

@@ -166,8 +166,7 @@ def make_plan(task: Task, images: Images, out: Path) -> Plan:
             epochs=options.epochs,
             **common,
         )
-        cost = measure(cfg['model'], cfg['train_pipeline'], paths)
-        return Plan(cfg, cost, machine)
+        return Plan(cfg, _cost(cfg, paths), machine)
     tower = find_tower(find_model(options.model))
     start = dict(
         model=options.model,
@@ -181,6 +180,11 @@ def make_plan(task: Task, images: Images, out: Path) -> Plan:
         )
         return clip_config(data, start, tower, settings, **common)
 
-    draft = config(0, 0)
-    cost = measure(draft['model'], draft['train_pipeline'], paths)
+    cost = _cost(config(0, 0), paths)
     return Plan(config(cost.fixed, cost.per_image), cost, machine)
+
+
+def _cost(cfg: dict, paths: list[str]) -> Cost:
+    return measure(
+        cfg['model'], cfg['train_pipeline'], cfg['test_pipeline'], paths
+    )

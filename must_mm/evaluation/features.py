@@ -142,7 +142,7 @@ def batch_features(
             raise ValueError(
                 'features are extracted from one view per image, all of one '
                 'size: end the data set pipeline with a crop and PackInputs, '
-                'without MultiView'
+                'without CropViews or MultiView'
             )
         inputs = torch.stack(list(inputs))
     data = model.data_preprocessor(

@@ -14,7 +14,10 @@ def test_what_is_counted(clip, photos, tmp_path):
     settings = choose(24, tower, Machine('cpu', 2**33, 1), 0, 1)
     cfg = clip_config(data, clip, tower, settings)
     paths = [str(path) for path in sorted((photos / 'ant').glob('*.png'))]
-    cost = measure(cfg['model'], cfg['train_pipeline'], paths, seconds=0.01)
+    cost = measure(
+        cfg['model'], cfg['train_pipeline'], cfg['test_pipeline'], paths,
+        seconds=0.01,
+    )  # fmt: skip
     # two blocks of 12 * 32 ** 2 weights in the teacher, four times as much
     # in the student: the bulk of it
     blocks = 2 * 12 * 32**2 * 4
@@ -22,16 +25,16 @@ def test_what_is_counted(clip, photos, tmp_path):
     # 17 tokens of 32 channels: about twenty of such a map in each block
     one_map = 17 * 32 * 4
     assert 2 * 10 * one_map < cost.per_image < 2 * 60 * one_map
-    assert cost.step > 0 and cost.load > 0
+    assert cost.step > 0 and cost.load > 0 and cost.load_test > 0
 
 
 def test_sums():
-    cost = Cost(fixed=100, per_image=10, step=0.1, load=0.2)
+    cost = Cost(fixed=100, per_image=10, step=0.1, load=0.2, load_test=0.05)
     assert cost.memory(8) == 180
-    # 2 predictions of 10 images, and 3 epochs of them
-    assert cost.seconds(10, 3, workers=0) == pytest.approx(9 + 4)
-    assert cost.seconds(10, 3, workers=1) == pytest.approx(6 + 4)
-    assert cost.seconds(10, 3, workers=8) == pytest.approx(3 + 4)
+    # 3 epochs of 10 images, and 2 predictions of them
+    assert cost.seconds(10, 3, workers=0) == pytest.approx(9 + 1.5)
+    assert cost.seconds(10, 3, workers=1) == pytest.approx(6 + 1)
+    assert cost.seconds(10, 3, workers=8) == pytest.approx(3 + 0.5)
 
 
 def test_this_machine():

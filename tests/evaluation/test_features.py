@@ -188,7 +188,7 @@ def test_unusable_loaders_say_so(images):
             dataset=dataset(images, TRAIN_PIPELINE),
             collate_fn=dict(type=collate),
         )
-        with pytest.raises(ValueError, match='without MultiView'):
+        with pytest.raises(ValueError, match='without CropViews or MultiView'):
             batch_features(model, next(iter(views)))
 
 
