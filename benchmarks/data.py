@@ -19,6 +19,7 @@ from mmengine.dataset import Compose
 from mmengine.registry import init_default_scope
 
 import must_mm
+from must_mm.analysis.command import positive
 from must_mm.configs import config_path
 from must_mm.loading import FORMATS, UnreadableImage, read_image
 from must_mm.seeding import EpochIndex
@@ -222,12 +223,6 @@ def _size(text: str) -> tuple[int, int]:
     return width, height
 
 
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f'{text} is no positive integer')
-    return int(text)
-
-
 def main(argv: list[str] | None = None) -> None:
     """Command line of ``tools/benchmark.py data``."""
     parser = argparse.ArgumentParser(
@@ -240,9 +235,9 @@ def main(argv: list[str] | None = None) -> None:
         help='config whose training pipeline is ours',
     )
     parser.add_argument(
-        '--count', type=_positive, default=32, help='number of images'
+        '--count', type=positive, default=32, help='number of images'
     )
-    parser.add_argument('--rounds', type=_positive, default=7)
+    parser.add_argument('--rounds', type=positive, default=7)
     parser.add_argument(
         '--levers', action='store_true', help='also each change alone'
     )

@@ -9,12 +9,15 @@ teacher.
 """
 
 import os
+from inspect import signature
 
 from mmengine.config import Config
 
+from .teacher import EMATeacherHook
 from .validation import check_integer
 
 KEY = 'published_batch'
+EMA_DEFAULTS = signature(EMATeacherHook).parameters
 WORLD_SIZE = dict(
     pytorch='WORLD_SIZE', slurm='SLURM_NTASKS', mpi='OMPI_COMM_WORLD_SIZE'
 )
@@ -94,7 +97,11 @@ def follow_batch(cfg: Config, processes: int) -> str | None:
     for hook in cfg.get('custom_hooks', []):
         if hook.type != 'EMATeacherHook':
             continue
-        old = (hook.decay_start, hook.decay_end), hook.warmup_steps
+        start, end, ramp = (
+            hook.get(name, EMA_DEFAULTS[name].default)
+            for name in ('decay_start', 'decay_end', 'warmup_steps')
+        )
+        old = (start, end), ramp
         new = scale_ema(*old, ratio)
         (hook.decay_start, hook.decay_end), hook.warmup_steps = new
         lines += [

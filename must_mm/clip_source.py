@@ -1,5 +1,6 @@
 """CLIP models from where open_clip, OpenAI and their users keep them."""
 
+import json
 import zipfile
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from .checkpoint import plain_data_only
 
 # OpenAI's archives hold these beside the weights.
 _JIT_SIZES = ('input_resolution', 'context_length', 'vocab_size')
+_CONFIG_KEYS = ('embed_dim', 'vision_cfg', 'text_cfg')
 
 
 def find_model(model: str) -> str:
@@ -23,12 +25,14 @@ def find_model(model: str) -> str:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If open_clip does not know the name.
+        ValueError: If the file is no model config, or open_clip does not
+            know the name.
     """
     path = Path(model).expanduser()
     if path.suffix == '.json':
         if not path.is_file():
             raise FileNotFoundError(f'model.start.model: no file {path}')
+        _check_model_config(path)
         open_clip.add_model_config(path)
         model = path.stem
     if model not in open_clip.list_models():
@@ -38,6 +42,26 @@ def find_model(model: str) -> str:
             'of an open_clip model config (.json)'
         )
     return model
+
+
+def _check_model_config(path: Path) -> None:
+    """Refuse a file that open_clip would pass over, or stumble on for good.
+
+    Raises:
+        ValueError: If it is no JSON, or lacks what open_clip asks for.
+    """
+    key = f'model.start.model: {path} is no open_clip model config'
+    try:
+        config = json.loads(path.read_text(encoding='utf-8'))
+    except ValueError as error:
+        raise ValueError(f'{key}: it is no JSON ({error})') from error
+    if not isinstance(config, dict) or any(
+        name not in config for name in _CONFIG_KEYS
+    ):
+        raise ValueError(
+            f'{key}: it must hold an object with {", ".join(_CONFIG_KEYS)}, '
+            'as open_clip.get_model_config returns'
+        )
 
 
 def find_weights(model: str, pretrained: str) -> str:

@@ -15,7 +15,7 @@ from mmpretrain.datasets import RandomResizedCrop
 from mmpretrain.registry import TRANSFORMS
 from torch.nn.functional import interpolate
 
-from .validation import check_integer, check_number
+from .validation import check_integer, check_number, check_type
 
 INTERPOLATIONS = ('bicubic', 'bilinear')
 
@@ -200,8 +200,14 @@ class AreaCrop(RandomCropBase):
         interpolation: str = 'bicubic',
     ) -> None:
         super().__init__(size, interpolation)
+        check_type('AreaCrop.share', share, list, tuple)
         for value in share:
             check_number('AreaCrop.share', value, '(0, 1]')
+        if len(share) != 2 or share[0] > share[1]:
+            raise ValueError(
+                'AreaCrop.share must be the smallest and the largest share, '
+                f'got {share!r}'
+            )
         check_number('AreaCrop.flip', flip, '[0, 1]')
         self.share, self.flip = tuple(share), flip
         self._crop = RandomResizedCrop(size, crop_ratio_range=share)

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 
+from .analysis.command import OverrideAction, naming_loader, without_start
 from .batch_rule import count_processes, follow_batch
 from .guards import check_training_data
 from .resume import check_resumable, find_resumable, is_remote
@@ -53,7 +54,7 @@ def parse_args(
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
+        action=OverrideAction,
         metavar='KEY=VALUE',
         help='override config keys, e.g. model.head.threshold=0.5',
     )
@@ -138,6 +139,49 @@ def use_gloo(cfg: Config) -> None:
     )
 
 
+def build_trainer(cfg: Config, args: argparse.Namespace) -> Runner:
+    """Build a runner for training and check its data.
+
+    Args:
+        cfg: Config of the run, adjusted in place.
+        args: The command line.
+    """
+    changes = follow_batch(cfg, count_processes(args.launcher))
+    resumed = choose_checkpoint(cfg, args.resume)
+    runner = Runner.from_cfg(cfg)
+    if changes:
+        runner.logger.info(changes)
+    for line in resumed:
+        runner.logger.info(line)
+    # before the schedule is built, which fails without a clear reason
+    with naming_loader('train_dataloader'):
+        loader = runner.train_dataloader
+    check_training_data(loader)
+    return runner
+
+
+def build_tester(cfg: Config) -> Runner:
+    """Build a runner that tests a checkpoint.
+
+    MUST's start is not read, as the checkpoint brings all weights. The config
+    that is written into the work dir keeps it: training from that one would
+    begin with random weights otherwise.
+
+    Args:
+        cfg: Config of the run, with ``load_from``.
+    """
+    if cfg.model.get('type') == 'MUST':
+        runner = Runner.from_cfg(without_start(cfg))
+        runner.cfg.model.start = cfg.model.get('start')
+        runner.dump_config()
+    else:
+        runner = Runner.from_cfg(cfg)
+    # the evaluators, which are built here too, raise ValueErrors of their own
+    with naming_loader('test_dataloader', (OSError, RuntimeError)):
+        _ = runner.test_loop
+    return runner
+
+
 def build_runner(
     description: str, phase: str, argv: list[str] | None = None
 ) -> Runner:
@@ -153,24 +197,8 @@ def build_runner(
     if args.launcher == 'pytorch' and not torch.cuda.is_available():
         use_gloo(cfg)
     if phase == 'train':
-        changes = follow_batch(cfg, count_processes(args.launcher))
-        resumed = choose_checkpoint(cfg, args.resume)
-    runner = Runner.from_cfg(cfg)
-    if phase == 'train':
-        if changes:
-            runner.logger.info(changes)
-        for line in resumed:
-            runner.logger.info(line)
-        # before the schedule is built, which fails without a clear reason
-        try:
-            loader = runner.train_dataloader
-        except (OSError, RuntimeError, ValueError) as error:
-            raise ValueError(
-                f'train_dataloader: no images could be read ({error}). Check '
-                'dataset.data_root, data_prefix and ann_file'
-            ) from error
-        check_training_data(loader)
-    return runner
+        return build_trainer(cfg, args)
+    return build_tester(cfg)
 
 
 def main(description: str, phase: str, argv: list[str] | None = None) -> None:

@@ -165,7 +165,7 @@ class EncodedImage:
         size: Height and width, upright.
 
     Attributes:
-        shape: Height, width and 3, as of the decoded image.
+        size: Height and width of the decoded image.
     """
 
     REDUCED = {
@@ -180,7 +180,14 @@ class EncodedImage:
     ) -> None:
         self.path = path
         self.content = content
-        self.shape = (*size, 3)
+        self.size = size
+
+    def __getattr__(self, name: str):
+        raise AttributeError(
+            f'an image that is not decoded yet has no {name!r}: put '
+            "dict(type='CropViews', ...) before whatever needs its pixels, or "
+            "leave lazy=True of dict(type='LoadImage') out"
+        )
 
     @classmethod
     def from_content(cls, path: str, content: bytes) -> 'EncodedImage | None':
@@ -267,15 +274,17 @@ class LoadImage(BaseTransform):
         path = results['img_path']
         try:
             content = fileio.get(path, backend_args=self.backend_args)
-            image = self.lazy and EncodedImage.from_content(path, content)
-            if not image:
-                image = read_image(content)
+            encoded = (
+                EncodedImage.from_content(path, content) if self.lazy else None
+            )
+            image = encoded or read_image(content)
         except UnreadableImage as error:
             raise UnreadableImage(path, error.reason) from error
         except OSError as error:
             raise UnreadableImage(path, _reason(error)) from error
         results['img'] = image
-        results['img_shape'] = results['ori_shape'] = image.shape[:2]
+        size = encoded.size if encoded else image.shape[:2]
+        results['img_shape'] = results['ori_shape'] = size
         return results
 
     def __repr__(self) -> str:

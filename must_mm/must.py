@@ -89,10 +89,9 @@ class MUST(ImageClassifier):
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
     ) -> None:
-        for name, part in dict(
-            backbone=backbone, neck=neck, head=head
-        ).items():
-            check_type(f'model.{name}', part, dict, nn.Module, type(None))
+        check_type('model.backbone', backbone, dict, nn.Module)
+        check_type('model.neck', neck, dict, nn.Module, type(None))
+        check_type('model.head', head, dict, nn.Module)
         for name, part in dict(
             decoder=decoder,
             mim_head=mim_head,

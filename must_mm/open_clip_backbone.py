@@ -153,7 +153,8 @@ class OpenCLIPBackbone(BaseBackbone):
         if last.dim() == 3:  # tokens
             extra = getattr(trunk, 'num_prefix_tokens', 1)
             places = last[:, extra:]
-            grid = (round(places.shape[1] ** 0.5),) * 2
+            # int: a tensor while operations are counted
+            grid = (round(int(places.shape[1]) ** 0.5),) * 2
             # the same token also where the pooling looks for a class token
             alone = places.flatten(0, 1)[:, None].expand(-1, 1 + extra, -1)
         elif getattr(trunk, 'output_fmt', 'NCHW') == 'NHWC':
@@ -187,7 +188,7 @@ class OpenCLIPBackbone(BaseBackbone):
     def _pass_patches(self, _module, _inputs, output: torch.Tensor):
         """Lead patch embeddings through ``patch_embed`` and back."""
         if output.dim() == 3:  # (B, N, D) of a square grid
-            side = round(output.shape[1] ** 0.5)
+            side = round(int(output.shape[1]) ** 0.5)
             return self.patch_embed(output, (side, side))[0]
         if isinstance(self.visual, TimmModel):  # (B, h, w, D)
             grid = tuple(output.shape[1:3])

@@ -158,7 +158,7 @@ class WarmupCosineLR(LRSchedulerMixin, _ParamScheduler):
 
 
 def warmup_cosine(step: int, warmup: int, total: int) -> float:
-    """Factor on the learning rate, see :class:`WarmupCosineLR`.
+    """Factor on a learning rate, see :class:`WarmupCosineLR`.
 
     Args:
         step: Number ``s`` of steps taken before this one.

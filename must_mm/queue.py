@@ -7,6 +7,7 @@ from mmengine.dist import get_rank, get_world_size
 from mmpretrain.registry import MODELS
 
 from .distributed import gather
+from .validation import check_integer
 
 NO_SAMPLE = -1  # id and label of an entry that no sample has filled yet
 
@@ -26,12 +27,15 @@ class NNQueue(nn.Module):
         topk: Number of nearest entries to draw from.
 
     Raises:
-        ValueError: If ``topk`` is not in [1, ``size``].
+        ValueError: If a number is no positive integer, or ``topk`` is larger
+            than ``size``.
     """
 
     def __init__(self, size: int, dim: int, topk: int = 1) -> None:
         super().__init__()
-        if not 1 <= topk <= size:
+        for name, value in dict(size=size, dim=dim, topk=topk).items():
+            check_integer(f'model.head.queue.{name}', value)
+        if topk > size:
             raise ValueError(
                 'model.head.queue.topk must lie between 1 and '
                 f'model.head.queue.size ({size}), got {topk}'

@@ -19,6 +19,7 @@ from mmengine.runner import Runner
 from PIL import Image
 from scipy.stats import linregress
 
+from .analysis.command import positive
 from .bad_images import BadImageHook
 from .configs import config_path
 
@@ -310,7 +311,7 @@ def soak(
 def main(argv: list[str] | None = None) -> None:
     """Command line of ``tools/soak_test.py``."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--iterations', type=int, default=2000)
+    parser.add_argument('--iterations', type=positive, default=2000)
     parser.add_argument('--workers', type=int, default=2)
     parser.add_argument(
         '--tolerance',
@@ -320,6 +321,11 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument('--work-dir', type=Path, default='work_dirs/soak')
     args = parser.parse_args(argv)
+    if args.iterations < SAMPLE:
+        parser.error(
+            f'--iterations must be at least {SAMPLE}: memory is measured '
+            f'every {SAMPLE} iterations'
+        )
     result = soak(
         args.work_dir.absolute(), args.iterations, args.workers, args.tolerance
     )

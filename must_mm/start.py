@@ -47,14 +47,13 @@ def on_main_process(work: Callable[[], None]) -> None:
     Raises:
         RuntimeError: On the other ranks, if rank 0 failed.
     """
-    failure = None
     if is_main_process():
         try:
             work()
         except Exception as error:
             broadcast_object_list([f'{type(error).__name__}: {error}'])
             raise
-    shared = [failure]
+    shared = [None]
     broadcast_object_list(shared)
     if shared[0] is not None:
         raise RuntimeError(f'rank 0 failed: {shared[0]}')

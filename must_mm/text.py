@@ -114,7 +114,7 @@ def text_classifier(
     """
     columns = []
     for name in classes:
-        prompts = [template.format(name) for template in templates]
+        prompts = [template.replace('{}', name) for template in templates]
         features = model.encode_text(tokenizer(prompts)).float()
         mean = F.normalize(features, dim=-1).mean(dim=0)
         columns.append(F.normalize(mean, dim=0))

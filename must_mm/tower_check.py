@@ -11,6 +11,7 @@ import open_clip
 import torch
 import torch.nn.functional as F
 
+from .analysis.command import positive
 from .clip_source import load_clip
 from .converted import load_classifier
 from .start import OpenCLIPStart
@@ -21,6 +22,22 @@ TEMPLATES = ['a photo of a {}.', 'the {}.', '{}']
 # Vision towers are what is compared; one small text tower does for all, and
 # its tokenizer comes with open_clip.
 TEXT = dict(context_length=16, vocab_size=49408, width=64, heads=1, layers=1)
+
+
+def parse_tower(text: str) -> tuple[str, str, int | None, int | None]:
+    """Read ``NAME[:BLOCKS][@PIXELS]``, as a ``type`` of :mod:`argparse`.
+
+    Returns:
+        The text itself, the name, and the two numbers that may be left out.
+    """
+    rest, at, pixels = text.partition('@')
+    name, colon, blocks = rest.partition(':')
+    return (
+        text,
+        name,
+        positive(blocks) if colon else None,
+        positive(pixels) if at else None,
+    )
 
 
 def write_random_clip(

@@ -43,6 +43,10 @@ class CropViews(BaseTransform):
         self, transforms: list[list[dict]], margin: float = 1.5
     ) -> None:
         check_number('CropViews.margin', margin, '[1, inf)')
+        if not all(transforms):
+            raise ValueError(
+                'CropViews.transforms: every view needs at least one transform'
+            )
         self.views = [Compose(steps) for steps in transforms]
         self.margin = margin
 
@@ -53,17 +57,19 @@ class CropViews(BaseTransform):
             UnreadableImage: If what is decoded here is damaged.
         """
         image = results['img']
-        crops = self._draw(image.shape)
         reduced = 1
         if isinstance(image, EncodedImage):
             source = image
+            crops = self._draw(source.size)
             reduced = self._reduction(crops)
             image = source.decode(reduced)
-            expected = [-(-side // reduced) for side in source.shape[:2]]
+            expected = [-(-side // reduced) for side in source.size]
             if [*image.shape[:2]] != expected:
                 # the decoders understand its orientation differently
                 image, reduced = source.decode(), 1
                 crops = self._draw(image.shape)
+        else:
+            crops = self._draw(image.shape)
         views = []
         for view, crop in zip(self.views, crops, strict=True):
             steps = view.transforms

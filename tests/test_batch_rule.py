@@ -74,6 +74,16 @@ def test_it_is_said():
         assert part in output
 
 
+def test_defaults_of_the_teacher_are_scaled():
+    cfg, bare = recipe(), recipe()
+    for hook in bare.custom_hooks:
+        if hook.type == 'EMATeacherHook':
+            for key in ('decay_start', 'decay_end', 'warmup_steps'):
+                hook.pop(key)
+    assert follow_batch(bare, 4) == follow_batch(cfg, 4)
+    assert bare.to_dict() == cfg.to_dict()
+
+
 def test_scaled_once():
     """The config that MMEngine saves holds the values of the run."""
     cfg = recipe()

@@ -79,7 +79,7 @@ def test_commands_of_the_page(folder, tmp_path, capsys):
         (['{bad}'], 'broken.jpg: no known image format'),
         (['{folder}', '--make', '60x48'], 'is not empty'),
         (['{folder}', '--make', '60'], '60 is no WIDTHxHEIGHT'),
-        (['{folder}', '--count', '0'], '0 is no positive integer'),
+        (['{folder}', '--count', '0'], 'is no positive integer'),
         (['{folder}', '--config', 'none.py'], 'none.py'),
     ],
 )

@@ -1,5 +1,6 @@
 """The plain step is MUST, the levers change no number, the tool runs."""
 
+import contextlib
 import json
 import re
 import runpy
@@ -209,6 +210,28 @@ def test_scalars_are_read_as_in_training(monkeypatch):
     for done in range(8):  # noqa: B007
         assert 'pseudo_label_acc' in step()  # with labels, as in training
     assert reads == [3, 7]
+
+
+@pytest.mark.parametrize('model', ['quickstart', 'ViT-B-32'])
+def test_a_step_reads_nothing_from_the_device(monkeypatch, model):
+    """Nor does it mix devices: a 'meta' device has no values to be read.
+
+    Until HealthHook reads those of ten steps at once.
+    """
+    init_default_scope('mmpretrain')
+    cfg = contenders.read_config(model, None, None)
+    # neither knows this device
+    cfg.optim_wrapper.optimizer.fused = False
+    monkeypatch.setattr(
+        torch, 'autocast', lambda *_, **__: contextlib.nullcontext()
+    )
+    step = contenders.ours(cfg, 2, None, 'meta')
+    for _ in range(9):
+        terms = step()
+        assert {'loss', 'loss_mim', 'loss_align', 'conf_ratio'} <= set(terms)
+        assert all(value.is_meta for value in terms.values())
+    with pytest.raises((NotImplementedError, RuntimeError), match='meta'):
+        step()
 
 
 def test_plain_step_holds_nothing_of_ours(monkeypatch):

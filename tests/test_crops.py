@@ -253,10 +253,13 @@ def test_registered_and_used_alone():
         (lambda: EdgeCrop(224, interpolation='box'), 'EdgeCrop.interpolation'),
         (lambda: AreaCrop(1.5), 'AreaCrop.size'),
         (lambda: AreaCrop(32, (0, 1)), 'AreaCrop.share'),
-        (lambda: AreaCrop(32, (1.0, 0.5)), 'crop_ratio_range'),
+        (lambda: AreaCrop(32, (1.0, 0.5)), 'AreaCrop.share'),
+        (lambda: AreaCrop(32, [0.5]), 'AreaCrop.share'),
         (lambda: AreaCrop(32, flip=2), 'AreaCrop.flip'),
     ],
 )
 def test_errors_name_the_key(make, key):
     with pytest.raises(ValueError, match=key):
         make()
+    with pytest.raises(TypeError, match='AreaCrop.share'):
+        AreaCrop(32, 0.3)

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 import torch
+from mmengine.config import Config
 from tiny import ROOT, launch
 
 from must_mm.distributed import free_port
@@ -66,6 +67,34 @@ def test_train_then_test(config_file, config, tmp_path):
     ).test()
     assert set(found) == {'student/accuracy/top1', 'teacher/accuracy/top1'}
     assert found == expected
+
+
+def test_the_start_may_be_gone(config, tmp_path):
+    """The checkpoint brings all weights; the start stays in the config."""
+    config.train_cfg.max_epochs = 1
+    config.dump(tmp_path / 'tiny.py')
+    launch('train', tmp_path / 'tiny.py').train()
+    config.model.start = dict(type='ConvertedStart', checkpoint='gone.pth')
+    config.dump(tmp_path / 'tiny.py')
+    checkpoint = tmp_path / 'run' / 'epoch_1.pth'
+    assert launch('test', tmp_path / 'tiny.py', checkpoint).test()
+    written = Config.fromfile(tmp_path / 'run' / 'tiny.py')
+    assert written.model.start == config.model.start
+
+
+def test_missing_test_data_names_the_loader(config, tmp_path):
+    config.test_dataloader.dataset.ann_file = 'gone.txt'
+    config.dump(tmp_path / 'tiny.py')
+    with pytest.raises(ValueError, match='test_dataloader.*gone.txt.*ann_fil'):
+        launch('test', tmp_path / 'tiny.py', 'x.pth')
+
+
+@pytest.mark.parametrize('option', ['foo', 'model.head.classes=[1,(2]'])
+def test_broken_option_says_so(config_file, option, capsys):
+    with pytest.raises(SystemExit):
+        parse_args('', 'train', [config_file, '--cfg-options', option])
+    error = capsys.readouterr().err
+    assert '--cfg-options' in error and f"'{option}' is no KEY=VALUE" in error
 
 
 @pytest.mark.dist

@@ -6,12 +6,14 @@ import yaml
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from mmengine.runner import Runner
+from mmpretrain import get_model, list_models
 from mmpretrain.registry import MODELS
 from tiny import ROOT, write_images
 from tiny_maect import full_depth, maect_config, write_mae
 
 from must_mm.checkpoint import load_tensors
 from must_mm.configs import config_path
+from must_mm.maect import MAECT
 
 RECIPES = sorted(
     path.stem for path in (ROOT / 'configs' / 'mae_ct').glob('vit-*.py')
@@ -163,3 +165,6 @@ def test_metafile_lists_every_recipe():
         batch = 8 * cfg.train_dataloader.batch_size
         assert model['Metadata']['Batch Size'] == batch
         assert model['Weights'] is None  # nothing was trained at full size
+    names = [model['Name'] for model in index['Models']]
+    assert set(list_models('maect_*')) == set(names)
+    assert isinstance(get_model(names[0]), MAECT)

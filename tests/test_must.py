@@ -482,6 +482,13 @@ def test_decoder_and_its_loss_belong_together(config, missing):
         MODELS.build(config.model)
 
 
+@pytest.mark.parametrize('part', ['backbone', 'head'])
+def test_no_model_without(config, part):
+    config.model[part] = None
+    with pytest.raises(TypeError, match=f'model.{part} must be dict'):
+        MODELS.build(config.model)
+
+
 def test_one_view_names_the_pipeline(config):
     pipeline = config.train_dataloader.dataset.pipeline
     del pipeline[2]

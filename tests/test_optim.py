@@ -46,6 +46,10 @@ def test_factor_rises_to_one_and_falls():
     assert max(factors) == factors[10] == 1
     assert factors[:11] == sorted(factors[:11])
     assert factors[10:] == sorted(factors[10:], reverse=True)
+    assert factors[:10] == [(step + 1) / 11 for step in range(10)]
+    assert factors[30] == pytest.approx(0.5)
+    # one update before the end: (1 - cos(pi / 40)) / 2
+    assert 0 < factors[49] < 2e-3
     assert warmup_cosine(0, 0, 5) == 1
 
 

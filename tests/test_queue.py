@@ -88,7 +88,15 @@ def test_batch_that_does_not_divide_names_both(queue):
         queue.enqueue(unit_vectors(5), torch.zeros(5).long(), torch.arange(5))
 
 
-@pytest.mark.parametrize('topk', [0, SIZE + 1])
-def test_topk_out_of_range_names_the_keys(topk):
-    with pytest.raises(ValueError, match=r'queue.topk .*queue.size \(12\)'):
-        NNQueue(SIZE, DIM, topk=topk)
+@pytest.mark.parametrize(
+    'options, error',
+    [
+        (dict(topk=SIZE + 1), r'queue.topk .*queue.size \(12\)'),
+        (dict(topk=0), 'queue.topk must be a positive integer'),
+        (dict(size='12'), 'queue.size must be a positive integer'),
+        (dict(dim=4.0), 'queue.dim must be a positive integer'),
+    ],
+)
+def test_out_of_range_names_the_keys(options, error):
+    with pytest.raises(ValueError, match=error):
+        NNQueue(**dict(size=SIZE, dim=DIM) | options)

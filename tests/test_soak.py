@@ -73,6 +73,12 @@ def test_folder_holds_what_it_says(tmp_path):
         write_folder(tmp_path / 'images')
 
 
+def test_a_run_in_which_nothing_is_measured(capsys):
+    with pytest.raises(SystemExit):
+        main(['--iterations', '9'])
+    assert '--iterations must be at least 10' in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_short_form(tmp_path, capsys, plain_logs):
     """Memory is not to be judged so early; the counts are complete."""

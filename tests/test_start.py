@@ -270,6 +270,26 @@ def test_error_names_the_key(start_options, changes, error, message):
         OpenCLIPStart(**{**start_options, **changes})
 
 
+@pytest.mark.parametrize(
+    'text, message',
+    [
+        ('{"embed_dim": ', 'it is no JSON'),
+        ('{"embed_dim": 16, "vision_cfg": {}}', 'text_cfg'),
+        ('[]', 'embed_dim, vision_cfg, text_cfg'),
+    ],
+)
+def test_file_that_is_no_model_config(start_options, tmp_path, text, message):
+    # the name is open_clip's: its own model must not stand in
+    path = tmp_path / 'ViT-B-16.json'
+    path.write_text(text)
+    with pytest.raises(
+        ValueError, match=rf'model\.start\.model: {path} is no.*{message}'
+    ):
+        OpenCLIPStart(**dict(start_options, model=str(path)))
+    # nor is it kept, where it would be in the way of the next
+    OpenCLIPStart(**start_options)
+
+
 def test_duplicates_are_allowed_on_request(start_options):
     names = ['ant', 'bee', 'ant', 'dog']
     start = OpenCLIPStart(

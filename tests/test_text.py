@@ -32,6 +32,15 @@ def test_classifier_is_the_normalised_mean_of_normalised_features():
         )
 
 
+def test_other_braces_are_letters():
+    """Only ``{}`` stands for the name."""
+    for template, prompt in (('a {} {x}', 'a ant {x}'), ('a {} {', 'a ant {')):
+        templates = read_templates([template])
+        found = text_classifier(Lengths(), tokenize, ['ant'], templates)
+        expected = tokenize([prompt])[0].float()
+        torch.testing.assert_close(found[:, 0], expected / expected.norm())
+
+
 def test_lines_come_from_a_list_or_a_file(tmp_path):
     file = tmp_path / 'names.txt'
     file.write_text('ant\n\n  bee \nCrème brûlée\n', encoding='utf-8')

@@ -11,15 +11,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from mmpretrain.registry import DATASETS
+from mmengine.config import Config
+from mmpretrain.registry import DATASETS, MODELS
 from PIL import Image
 from tiny import CLASSES, ROOT, SIZE, build
 
+from must_mm import soak
+from must_mm.analysis import browse, command, flops, scaling, tsne
 from must_mm.analysis.browse import masked, panel
-from must_mm.analysis.cam import grad_cam
+from must_mm.analysis.cam import check_backbone, grad_cam
+from must_mm.analysis.command import image_size
 from must_mm.analysis.flops import complexity
+from must_mm.analysis.logs import check_logs
 from must_mm.analysis.tsne import embed
 from must_mm.batch_rule import count_processes
+from must_mm.configs import config_path
 from must_mm.launch import parse_args
 from must_mm.mmpretrain_tools import run_tool
 
@@ -166,6 +172,104 @@ def test_tsne_keeps_neighbours_together():
     assert gap > max(first.std(), second.std())
     with pytest.raises(ValueError, match='needs more images than 40'):
         embed(rows, perplexity=40)
+
+
+def test_cam_needs_a_class_token(network):
+    check_backbone(network.backbone)
+    with pytest.raises(ValueError, match='model.backbone is a ResNet'):
+        check_backbone(MODELS.build(dict(type='ResNet', depth=18)))
+
+
+@pytest.mark.parametrize('label', [4, -1])
+def test_cam_of_a_class_that_is_none(network, label):
+    with pytest.raises(
+        ValueError, match=f'--label must lie in 0 .* 3,.*{label}'
+    ):
+        grad_cam(network, torch.randn(1, 3, SIZE, SIZE), label)
+
+
+@pytest.mark.parametrize(
+    'name, size',
+    [
+        ('resnet50_clothing', 160),
+        ('vit-b16_pets', 224),
+        ('siglip-b16_custom', 224),
+    ],
+)
+def test_image_size_of_a_config(name, size):
+    cfg = Config.fromfile(config_path(f'must/{name}.py'))
+    assert image_size(cfg, None) == size and image_size(cfg, 96) == 96
+
+
+def test_image_size_that_no_config_tells(config):
+    del config.model.backbone['img_size']
+    config.train_dataloader.dataset.pipeline = []
+    with pytest.raises(ValueError, match='give it with --size'):
+        image_size(config, None)
+
+
+@pytest.mark.parametrize(
+    'main, options',
+    [
+        (browse.main, 'out --number'),
+        (flops.main, '--size'),
+        (scaling.main, '--gpus'),
+        (scaling.main, '--batch'),
+        (soak.main, '--iterations'),
+        (tsne.main, 'x.pth out.png --per-class'),
+    ],
+)
+@pytest.mark.parametrize('value', ['0', '-1', 'x'])
+def test_numbers_are_positive(main, options, value, capsys):
+    config = [] if main is soak.main else ['config.py']
+    with pytest.raises(SystemExit):
+        main([*config, *options.split(), value])
+    error = capsys.readouterr().err
+    assert options.split()[-1] in error
+    assert 'no positive integer' in error or 'expected' in error
+
+
+@pytest.mark.parametrize('main', [browse.main, tsne.main])
+def test_missing_data_names_the_loader(
+    main, config, tmp_path, network, monkeypatch
+):
+    for loader in ('train', 'test'):
+        config[f'{loader}_dataloader'].dataset.ann_file = 'gone.txt'
+    config.dump(tmp_path / 'tiny.py')
+    monkeypatch.setattr(command, 'read_model', lambda cfg, args: network)
+    checkpoint = ['x.pth'] if main is tsne.main else []
+    with pytest.raises(ValueError, match='_dataloader: no images .*gone.txt'):
+        main([str(tmp_path / 'tiny.py'), *checkpoint, str(tmp_path / 'out')])
+
+
+@pytest.mark.parametrize(
+    'content, reason',
+    [
+        ('', 'no step of a training'),
+        ('{"lr": 0.1, "step": 1}\n{"lr"', 'line 2 is no JSON object'),
+        ('{"accuracy": 0.1, "step": 1}', 'no step of a training'),
+    ],
+)
+def test_broken_log_is_named(content, reason, tmp_path):
+    log = tmp_path / 'scalars.json'
+    log.write_text(content)
+    with pytest.raises(ValueError, match=f'scalars.json.*{reason}'):
+        check_logs(['cal_train_time', str(log)])
+
+
+def test_log_of_a_test_is_plotted(tmp_path):
+    log = tmp_path / 'scalars.json'
+    log.write_text('{"accuracy": 0.1, "step": 1}\n')
+    check_logs(['plot_curve', str(log), '--out', 'missing.json'])
+
+
+def test_published_form_needs_a_run(tmp_path, monkeypatch, capsys):
+    torch.save({'model': {}}, tmp_path / 'x.pth')
+    line = f'python tools/convert_must.py --back {tmp_path}/x.pth out.pth'
+    with pytest.raises(SystemExit):
+        call(line, monkeypatch)
+    error = capsys.readouterr().err
+    assert 'x.pth has no state_dict' in error
 
 
 def test_missing_tool_says_so():

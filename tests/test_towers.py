@@ -1,6 +1,7 @@
 """Plain CLIP towers: the configs, and logits equal to open_clip's."""
 
 import copy
+from argparse import ArgumentTypeError
 
 import open_clip
 import pytest
@@ -8,7 +9,7 @@ from mmengine.config import Config
 from mmpretrain.models import VisionTransformer
 
 from must_mm.configs import config_path
-from must_mm.tower_check import tower_error
+from must_mm.tower_check import parse_tower, tower_error
 from must_mm.towers import is_plain_vit, tower_config
 
 BASES = {
@@ -56,6 +57,15 @@ def test_plain_towers_are_told_from_others():
         'ViT-M-16-alt',  # layer scale
     )
     assert not any(plain(name) for name in others)
+
+
+def test_towers_on_the_command_line():
+    assert parse_tower('ViT-B-32') == ('ViT-B-32', 'ViT-B-32', None, None)
+    text = 'ViT-g-14:4@160'
+    assert parse_tower(text) == (text, 'ViT-g-14', 4, 160)
+    for wrong in ('ViT-B-32:x', 'ViT-B-32:0', 'ViT-B-32@'):
+        with pytest.raises(ArgumentTypeError, match='no positive integer'):
+            parse_tower(wrong)
 
 
 def test_full_depth_b32_equals_open_clip(tmp_path):

@@ -195,7 +195,7 @@ def test_decoders_that_disagree_on_orientation(tmp_path, decodings):
     """What was decoded counts: the crops are drawn again."""
     path = write(tmp_path / 'a.jpg', 900, 400)
     results = load(path)
-    results['img'].shape = (900, 400, 3)
+    results['img'].size = (900, 400)
     views = CropViews([WEAK, STRONG])(results)['img']
     assert [view.shape for view in views] == [(3, 48, 48)] * 2
     assert decodings[-1] == 1
@@ -208,6 +208,8 @@ def test_margin(tmp_path, decodings):
         assert decodings[-1] == expected
     with pytest.raises(ValueError, match='CropViews.margin'):
         CropViews([WEAK], margin=0.9)
+    with pytest.raises(ValueError, match='CropViews.transforms'):
+        CropViews([WEAK, []])
 
 
 # ------------------------------------------------------------------- views

@@ -4,7 +4,7 @@ import argparse
 import sys
 import tempfile
 
-from must_mm.tower_check import tower_error
+from must_mm.tower_check import parse_tower, tower_error
 
 
 def main() -> int:
@@ -12,6 +12,7 @@ def main() -> int:
     parser.add_argument(
         'models',
         nargs='+',
+        type=parse_tower,
         metavar='NAME[:BLOCKS][@PIXELS]',
         help='open_clip architectures, e.g. ViT-B-32, ViT-g-14:4, '
         'ViT-B-16@384',
@@ -21,15 +22,13 @@ def main() -> int:
     )
     args = parser.parse_args()
     worst = 0.0
-    for model in args.models:
-        rest, _, pixels = model.partition('@')
-        name, _, blocks = rest.partition(':')
+    for model, name, blocks, pixels in args.models:
         with tempfile.TemporaryDirectory() as folder:
             error = tower_error(
                 folder,
                 name,
-                vision=dict(layers=int(blocks)) if blocks else None,
-                image_size=int(pixels) if pixels else None,
+                vision=dict(layers=blocks) if blocks else None,
+                image_size=pixels,
             )
         print(f'{model:32} {error:8.1e}', flush=True)
         worst = max(worst, error)

@@ -17,7 +17,13 @@ def main() -> None:
     parser.add_argument('--back', action='store_true')
     args = parser.parse_args()
     if args.back:
-        converted = to_published(load_tensors(args.checkpoint)['state_dict'])
+        checkpoint = load_tensors(args.checkpoint)
+        if 'state_dict' not in checkpoint:
+            parser.error(
+                f'--back: {args.checkpoint} has no state_dict; give a '
+                'checkpoint of a run of ours'
+            )
+        converted = to_published(checkpoint['state_dict'])
     else:
         state = from_published(read_published(args.checkpoint))
         converted = dict(state_dict=state)

@@ -3,8 +3,7 @@
 import argparse
 import sys
 
-from mmengine.config import DictAction
-
+from must_mm.analysis.command import OverrideAction
 from must_mm.replay import replay
 
 
@@ -17,7 +16,7 @@ def main() -> int:
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
+        action=OverrideAction,
         default={},
         metavar='KEY=VALUE',
         help="override keys of MUST's config, such as a switch for speed",

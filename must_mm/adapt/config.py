@@ -9,6 +9,7 @@ import torch
 from mmengine.config import Config
 from mmpretrain.registry import MODELS
 
+from ..batch_rule import follow_batch
 from ..clip_source import find_model, has_quick_gelu, preprocessing
 from ..converted import classifier_config
 from ..towers import is_plain_vit
@@ -132,6 +133,7 @@ def clip_config(
             ),
         ),
         align_loss=dict(type='GlobalLocalAlignmentLoss', loss_weight=0.2),
+        decode='masked',
         predict_with=network,
         data_preprocessor=dict(
             type='TwoViewDataPreprocessor',
@@ -249,6 +251,7 @@ def _use_data(cfg: dict, data: Data, batch: int, workers: int) -> None:
         batch_size=batch,
         num_workers=workers,
         persistent_workers=workers > 0,
+        pin_memory=torch.cuda.is_available(),
         drop_last=True,
         sampler=dict(type='EpochSampler', shuffle=True),
         collate_fn=dict(type='default_collate'),
@@ -274,6 +277,7 @@ def _use_runtime(
 ) -> None:
     cfg.update(
         default_hooks=dict(
+            runtime_info=dict(type='LateRuntimeInfoHook'),
             timer=dict(type='IterTimerHook'),
             logger=dict(type='LoggerHook', interval=log_interval),
             param_scheduler=dict(type='ParamSchedulerHook'),
@@ -330,6 +334,9 @@ def own_config(
 ) -> dict:
     """A MUST config as it is, with other images and classes.
 
+    What follows the batch is scaled to the batch of the run, as training
+    would do, so that the config says what is trained.
+
     Args:
         path: The config.
         data: The images.
@@ -341,9 +348,10 @@ def own_config(
         epochs: Its own by default.
 
     Raises:
-        ValueError: If it is no config of MUST with a start.
+        ValueError: If it is no config of MUST with a start, or ``epochs``
+            cannot be set in it.
     """
-    given = Config.fromfile(path)
+    given = load_config(path, '--model ')
     model = given.get('model', {})
     if model.get('type') != 'MUST' or not model.get('start'):
         raise ValueError(
@@ -378,14 +386,33 @@ def own_config(
         if hook['type'] not in ('ValidateStartHook', 'ClassCheckHook')
     ]
     if epochs is not None:
-        cfg['train_cfg']['max_epochs'] = epochs
-        cfg['param_scheduler']['T_max'] = epochs
+        _set_epochs(cfg, epochs, path)
     passes = cfg['train_cfg']['max_epochs']
     _use_data(cfg, data, batch, workers)
     steps = passes * (data.count // batch)
     _use_runtime(cfg, max(1, steps // 200), max(1, passes // 20))
     cfg['randomness'] = dict(seed=seed)
-    return cfg
+    cfg = Config(cfg)
+    follow_batch(cfg, processes=1)
+    return cfg.to_dict()
+
+
+def _set_epochs(cfg: dict, epochs: int, path: Path) -> None:
+    """Train for other epochs than the config was written for.
+
+    Raises:
+        ValueError: If it has schedules whose length cannot be told.
+    """
+    schedule = cfg.get('param_scheduler')
+    if schedule:
+        if not isinstance(schedule, dict) or 'T_max' not in schedule:
+            raise ValueError(
+                f'--epochs: param_scheduler of {path} is not one schedule '
+                'with T_max. Change its epochs there, with '
+                'train_cfg.max_epochs, and leave --epochs out'
+            )
+        schedule['T_max'] = epochs
+    cfg['train_cfg']['max_epochs'] = epochs
 
 
 class _Name(str):
@@ -462,8 +489,12 @@ def _name_variables(value, cfg: dict):
     return value
 
 
-def load_config(path: Path) -> Config:
-    """Read a config that was written here, edited or not.
+def load_config(path: Path, option: str = '') -> Config:
+    """Read a config, such as one that was written here and edited.
+
+    Args:
+        path: The config.
+        option: What errors begin with.
 
     Raises:
         ValueError: If it cannot be read.
@@ -471,4 +502,6 @@ def load_config(path: Path) -> Config:
     try:
         return Config.fromfile(path)
     except Exception as error:  # a config is code
-        raise ValueError(f'{path} cannot be read: {error}') from error
+        raise ValueError(
+            f'{option}{path} cannot be read: {type(error).__name__}: {error}'
+        ) from error

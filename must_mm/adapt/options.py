@@ -5,7 +5,7 @@ import importlib.util
 import json
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -111,7 +111,9 @@ def check_model(model: str, pretrained: str) -> None:
             model = find_model(model)
         except (FileNotFoundError, ValueError) as error:
             text = str(error).replace('model.start.model', '--model')
-            raise type(error)(text) from error
+            missing = isinstance(error, FileNotFoundError)
+            kind = FileNotFoundError if missing else ValueError
+            raise kind(text) from error
     known = open_clip.list_models()
     if model not in known:
         raise ValueError(
@@ -200,6 +202,10 @@ def check(options: Options) -> Task:
         )
     if options.epochs is not None and options.epochs < 1:
         raise ValueError(f'--epochs must be positive, got {options.epochs}')
+    if not 0 <= options.seed < 2**32:  # what NumPy takes
+        raise ValueError(
+            f'--seed must lie in [0, {2**32 - 1}], got {options.seed}'
+        )
     if options.onnx:
         missing = [
             name
@@ -223,6 +229,25 @@ def check(options: Options) -> Task:
         labelled=labelled,
         config=config,
     )
+
+
+def check_given(task: Task, given: Mapping) -> None:
+    """Refuse options that a MUST config as the model would not use.
+
+    Args:
+        task: The checked options.
+        given: Those that were given, by name, without defaults.
+
+    Raises:
+        ValueError: If the start is described twice.
+    """
+    for name in ('pretrained', 'templates'):
+        if task.config and given.get(name) is not None:
+            raise ValueError(
+                f'--{name} cannot be given with --model {task.config}: its '
+                f'model.start is used as it is. Leave --{name} out, or change '
+                'model.start in the config'
+            )
 
 
 def save(task: Task, out: Path) -> None:

@@ -22,7 +22,15 @@ from ..scalars import read_scalars
 from ..versions import installed_versions
 from .config import config_text, load_config
 from .cost import this_machine
-from .options import Options, Task, check, check_out, load, save
+from .options import (
+    Options,
+    Task,
+    check,
+    check_given,
+    check_out,
+    load,
+    save,
+)
 from .plan import Images, look_at_images, make_plan
 from .predict import (
     evaluation,
@@ -55,9 +63,7 @@ def adapt(images: str | Path, classes, **options) -> Result:
         OSError: If ``out`` cannot be written to.
         ValueError: If an option or the images are of no use.
     """
-    options = Options(str(images), classes, **options)
-    out = Path(options.out).expanduser().resolve()
-    task = check(options)
+    task, out = _checked(images, classes, options)
     check_out(out)
     return _run(task, out)
 
@@ -78,16 +84,22 @@ def dry_run(images: str | Path, classes, **options) -> dict[str, str]:
     Returns:
         Counts, settings, expected time and memory, by name.
     """
-    options = Options(str(images), classes, **options)
-    out = Path(options.out).expanduser().resolve()
     init_default_scope('mmpretrain')
-    task = check(options)
+    task, out = _checked(images, classes, options)
     check_out(out, dry_run=True)
     found = look_at_images(task, out, this_machine().cores)
     rows = make_plan(task, found, out).describe(task, found)
     for name, why in found.skipped.items():
         rows[f'skipped {name}'] = why
     return rows
+
+
+def _checked(images: str | Path, classes, given: dict) -> tuple[Task, Path]:
+    """The task that options describe, and the folder for its results."""
+    options = Options(str(images), classes, **given)
+    task = check(options)
+    check_given(task, given)
+    return task, Path(options.out).expanduser().resolve()
 
 
 def _run(task: Task, out: Path) -> Result:

@@ -59,11 +59,16 @@ def main(argv: list[str] | None = None) -> None:
     parser = command.parser('Draw what the model is trained on.')
     parser.add_argument('out', help='folder of the pictures')
     parser.add_argument(
-        '-n', '--number', type=int, default=8, help='number of images'
+        '-n',
+        '--number',
+        type=command.positive,
+        default=8,
+        help='number of images',
     )
     args = parser.parse_args(argv)
     cfg = command.read_config(args)
-    dataset = DATASETS.build(cfg.train_dataloader.dataset)
+    with command.naming_loader('train_dataloader'):
+        dataset = DATASETS.build(cfg.train_dataloader.dataset)
     Path(args.out).mkdir(parents=True, exist_ok=True)
     step = max(1, len(dataset) // args.number)
     for i in range(0, len(dataset), step)[: args.number]:

@@ -5,10 +5,28 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from mmengine.dataset import Compose, default_collate
-from mmpretrain.models import ImageClassifier
+from mmpretrain.models import ImageClassifier, VisionTransformer
 from PIL import Image
 
 from . import command
+
+
+def check_backbone(backbone: torch.nn.Module) -> None:
+    """Refuse a backbone in which there is nothing to look at.
+
+    Raises:
+        ValueError: If it is no vision transformer with a class token.
+    """
+    if not isinstance(backbone, VisionTransformer):
+        kind = f'a {type(backbone).__name__}'
+    elif backbone.cls_token is None:
+        kind = 'one without'
+    else:
+        return
+    raise ValueError(
+        'vis_cam.py needs a vision transformer with a class token, '
+        f'model.backbone is {kind}: give the config of such a model'
+    )
 
 
 def grad_cam(
@@ -26,6 +44,9 @@ def grad_cam(
 
     Returns:
         Values in [0, 1], float32, (H, W), and the class.
+
+    Raises:
+        ValueError: If the model has no such class.
     """
     kept = []
     norm = model.backbone.layers[-1].ln1
@@ -40,6 +61,11 @@ def grad_cam(
             # frozen networks build no graph by themselves
             logits = model(image.clone().requires_grad_())
             label = int(logits.argmax()) if label is None else label
+            if not 0 <= label < logits.shape[1]:
+                raise ValueError(
+                    f'--label must lie in 0 ... {logits.shape[1] - 1}, the '
+                    f'classes of the model, got {label}'
+                )
             logits[0, label].backward()
     finally:
         handle.remove()
@@ -80,6 +106,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     cfg = command.read_config(args)
     model = command.read_model(cfg, args)
+    check_backbone(model.backbone)
     pipeline = Compose(cfg.test_dataloader.dataset.pipeline)
     sample = pipeline(dict(img_path=args.image))
     batch = model.data_preprocessor(default_collate([sample]), False)

@@ -38,11 +38,13 @@ def main(argv: list[str] | None = None) -> None:
     """Command line of ``tools/get_flops.py``."""
     parser = command.parser('Parameters and operations of the classifier.')
     parser.add_argument(
-        '--size', type=int, help="side of the image; the model's by default"
+        '--size',
+        type=command.positive,
+        help="side of the image; the config's by default",
     )
     args = parser.parse_args(argv)
     cfg = command.read_config(args)
-    size = args.size or cfg.model.backbone.img_size
+    size = command.image_size(cfg, args.size)
     found = complexity(cfg, size)
     print(
         f'{size} x {size}: {found["params"] / 1e6:.2f} M parameters, '

@@ -239,13 +239,19 @@ def main(argv: list[str] | None = None) -> None:
     """Command line of ``tools/scaling.py``."""
     parser = command.parser('What a training costs on many GPUs.')
     parser.add_argument(
-        '--size', type=int, help="side of the views; the model's by default"
+        '--size',
+        type=command.positive,
+        help="side of the views; the config's by default",
     )
-    parser.add_argument('--gpus', type=int, nargs='+', default=[1, 8, 64])
+    parser.add_argument(
+        '--gpus', type=command.positive, nargs='+', default=[1, 8, 64]
+    )
     parser.add_argument(
         '--images', type=float, nargs='+', default=[1e6, 1e7, 1e8]
     )
-    parser.add_argument('--batch', type=int, default=64, help='per GPU')
+    parser.add_argument(
+        '--batch', type=command.positive, default=64, help='per GPU'
+    )
     parser.add_argument(
         '--tflops',
         type=float,
@@ -268,7 +274,7 @@ def main(argv: list[str] | None = None) -> None:
     )
     args = parser.parse_args(argv)
     cfg = command.read_config(args)
-    size = args.size or cfg.model.backbone.img_size
+    size = command.image_size(cfg, args.size)
     if args.check:
         print(check(cfg, size, args.batch))
         return

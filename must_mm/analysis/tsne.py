@@ -79,12 +79,13 @@ def main(argv: list[str] | None = None) -> None:
     parser = command.parser('t-SNE of the features of the test images.')
     command.add_network(parser)
     parser.add_argument('out', help='picture to write')
-    parser.add_argument('--per-class', type=int, default=50)
+    parser.add_argument('--per-class', type=command.positive, default=50)
     parser.add_argument('--perplexity', type=float, default=30.0)
     args = parser.parse_args(argv)
     cfg = command.read_config(args)
     model = command.read_model(cfg, args)
-    loader = Runner.build_dataloader(cfg.test_dataloader)
+    with command.naming_loader('test_dataloader'):
+        loader = Runner.build_dataloader(cfg.test_dataloader)
     rows, labels = features(model, loader, args.per_class)
     classes = loader.dataset.metainfo['classes']
     draw(embed(rows, args.perplexity), labels, classes, args.out)

@@ -5,12 +5,14 @@ import json
 from pathlib import Path
 
 import torch.nn as nn
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from mmpretrain.registry import MODELS
+from torch.utils.data import DataLoader
 
+from ..analysis.command import OverrideAction, naming_loader
 from ..checkpoint import load_tensors
 from ..launch import load_config
 from .clustering import cluster_metrics
@@ -46,7 +48,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
+        action=OverrideAction,
         metavar='KEY=VALUE',
         help='override config keys, e.g. model.predict_with=teacher',
     )
@@ -94,14 +96,14 @@ def dataloaders(cfg: Config) -> dict[str, dict]:
         The two configs by the keys they come from.
 
     Raises:
-        KeyError: If the config has neither.
+        ValueError: If the config has neither.
     """
     name = 'test_dataloader'
     if not cfg.get(name):
         name = 'val_dataloader'
     test, train = cfg.get(name), cfg.get('train_dataloader')
     if not test:
-        raise KeyError(
+        raise ValueError(
             'the config has no test_dataloader or val_dataloader: the '
             'labelled images that features are judged on'
         )
@@ -109,7 +111,7 @@ def dataloaders(cfg: Config) -> dict[str, dict]:
         return {'bank_dataloader': cfg.bank_dataloader, name: test}
     # a wrapped data set has its pipelines further inside
     if not train or not all('pipeline' in of.dataset for of in (train, test)):
-        raise KeyError(
+        raise ValueError(
             'no bank_dataloader, and none can be made of train_dataloader '
             f'and {name}: set bank_dataloader to the labelled training images '
             'in evaluation views'
@@ -118,6 +120,12 @@ def dataloaders(cfg: Config) -> dict[str, dict]:
     bank.dataset = train.dataset.copy()
     bank.dataset.pipeline = test.dataset.pipeline
     return {'train_dataloader': bank, name: test}
+
+
+def build_loader(name: str, loader: dict) -> DataLoader:
+    """Build the data loader of a config key."""
+    with naming_loader(name):
+        return Runner.build_dataloader(loader)
 
 
 def evaluate(bank: Features, test: Features, metrics: list[str]) -> dict:
@@ -191,9 +199,7 @@ def main(argv: list[str] | None = None) -> dict:
     loaders = dataloaders(cfg)
     model = load_model(cfg, args.feature)
     bank, test = (
-        extract_features(
-            model, Runner.build_dataloader(loader), args.feature, name
-        )
+        extract_features(model, build_loader(name, loader), args.feature, name)
         for name, loader in loaders.items()
     )
     report = dict(

@@ -7,6 +7,7 @@ from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS
 from torch.utils.data import DataLoader
 
+from ..validation import check_integer, check_number
 from .features import check_feature, extract_features
 from .knn import knn_accuracy
 
@@ -76,16 +77,11 @@ class KNNMonitorHook(Hook):
         seed: int = 0,
     ) -> None:
         for name, value in dict(
-            bank_size=bank_size,
-            query_size=query_size,
-            k=k,
-            temperature=temperature,
-            interval=interval,
+            bank_size=bank_size, query_size=query_size, k=k, interval=interval
         ).items():
-            if value is not None and value <= 0:
-                raise ValueError(
-                    f'KNNMonitorHook.{name} must be positive, got {value}'
-                )
+            if value is not None:
+                check_integer(f'KNNMonitorHook.{name}', value)
+        check_number('KNNMonitorHook.temperature', temperature, '(0, inf)')
         check_feature(feature)
         self.dataloaders = dict(
             bank_dataloader=(bank_dataloader, bank_size),

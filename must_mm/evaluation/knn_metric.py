@@ -8,6 +8,7 @@ from mmengine.evaluator import BaseMetric
 from mmengine.runner import TestLoop, ValLoop
 from mmpretrain.registry import LOOPS, METRICS
 
+from ..validation import check_integer, check_number
 from .features import (
     Features,
     batch_features,
@@ -48,11 +49,8 @@ class KNNMetric(BaseMetric):
         prefix: str | None = None,
     ) -> None:
         super().__init__(collect_device=collect_device, prefix=prefix)
-        if k < 1 or temperature <= 0:
-            raise ValueError(
-                'KNNMetric.k and KNNMetric.temperature must be positive, got '
-                f'{k} and {temperature}'
-            )
+        check_integer('KNNMetric.k', k)
+        check_number('KNNMetric.temperature', temperature, '(0, inf)')
         self.k = k
         self.temperature = temperature
         #: What the samples are compared with; needed in the first process.

@@ -1,29 +1,15 @@
 """Linear probe: many learning rates on one set of features, in one run."""
 
-import math
 from collections.abc import Sequence
 
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
+from ..optim import warmup_cosine
 from .checks import check_pair
 
 BASE_LRS = tuple(round(0.01 * i, 2) for i in range(1, 11))
-
-
-def warmup_cosine(step: int, steps: int, warmup_steps: int) -> float:
-    """Factor of the learning rate: linear warm-up, then cosine to zero.
-
-    Args:
-        step: Updates taken before this one.
-        steps: Updates of the whole run.
-        warmup_steps: Updates of the warm-up.
-    """
-    if step < warmup_steps:
-        return (step + 1) / (warmup_steps + 1)
-    progress = (step - warmup_steps) / (steps - warmup_steps)
-    return 0.5 * (1 + math.cos(math.pi * progress))
 
 
 def _zeros(width: int, num_classes: int) -> nn.Linear:
@@ -74,7 +60,7 @@ def train_probes(
         momentum=0.9,
     )
     schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: warmup_cosine(step, steps, warmup_steps)
+        optimizer, lambda step: warmup_cosine(step, warmup_steps, steps)
     )
     order = torch.Generator().manual_seed(seed)
     for _ in range(epochs):

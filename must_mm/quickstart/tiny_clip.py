@@ -17,7 +17,6 @@ import open_clip
 import torch
 import torch.nn.functional as F
 from open_clip.constants import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
-from PIL import Image
 from torch import Tensor
 
 from .render import render_digits
@@ -234,77 +233,3 @@ def _fit(
                 f'{spent:.0f} s spent, {left:.0f} s left'
             )
     model.eval()
-
-
-def load_tiny_clip(model_dir: str | Path) -> torch.nn.Module:
-    """Load what :func:`train_tiny_clip` wrote, in evaluation mode.
-
-    Registers the folder's model as open_clip's ``tiny_clip``, in place of
-    one registered before.
-    """
-    model_dir = Path(model_dir)
-    open_clip.add_model_config(model_dir / f'{NAME}.json')
-    model = open_clip.create_model(
-        NAME, pretrained=str(model_dir / f'{NAME}.pt')
-    )
-    return model.eval()
-
-
-@torch.no_grad()
-def zero_shot_weights(model: torch.nn.Module) -> Tensor:
-    """Unit text features, one a class: mean over ``TEMPLATES``, (10, D)."""
-    tokenizer = open_clip.get_tokenizer(NAME)
-    features = [
-        model.encode_text(
-            tokenizer([t.format(name) for t in TEMPLATES]), normalize=True
-        ).mean(0)
-        for name in CLASS_NAMES
-    ]
-    return F.normalize(torch.stack(features), dim=1)
-
-
-@torch.no_grad()
-def zero_shot_logits(model: torch.nn.Module, images: np.ndarray) -> Tensor:
-    """Scaled cosines of images with the class names.
-
-    Args:
-        model: A model from :func:`load_tiny_clip`.
-        images: uint8 RGB, shape (N, H, W, 3).
-
-    Returns:
-        exp(logit_scale) times the cosine, shape (N, 10).
-    """
-    weights = zero_shot_weights(model).T
-    features = [
-        model.encode_image(normalise(part), normalize=True)
-        for part in np.array_split(images, max(1, len(images) // BATCH_SIZE))
-    ]
-    return model.logit_scale.exp() * torch.cat(features) @ weights
-
-
-def zero_shot_accuracy(model_dir: str | Path, image_root: str | Path) -> float:
-    """Share of a labelled folder's images that are named rightly.
-
-    Args:
-        model_dir: Folder that :func:`train_tiny_clip` wrote.
-        image_root: Folder with ``<class name>/*.png`` of the model's size.
-
-    Returns:
-        Accuracy in [0, 1].
-
-    Raises:
-        FileNotFoundError: If the folder has no such image.
-    """
-    paths = [
-        (path, label)
-        for label, name in enumerate(CLASS_NAMES)
-        for path in sorted(Path(image_root, name).glob('*.png'))
-    ]
-    if not paths:
-        raise FileNotFoundError(f'no <class name>/*.png in {image_root}')
-    images = np.stack(
-        [np.asarray(Image.open(path).convert('RGB')) for path, _ in paths]
-    )
-    labels = torch.tensor([label for _, label in paths])
-    logits = zero_shot_logits(load_tiny_clip(model_dir), images)
-    return (logits.argmax(1) == labels).float().mean().item()

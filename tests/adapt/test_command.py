@@ -14,6 +14,7 @@ from tiny import ROOT
 
 from must_mm.adapt import options as checks
 from must_mm.adapt.command import load_lines, main, parse_args, summary
+from must_mm.adapt.images import SUFFIXES
 from must_mm.adapt.options import Options, check_model, check_out
 
 PAGE = (ROOT / 'docs' / 'adapt.md').read_text()
@@ -103,6 +104,8 @@ def test_faults_of_the_options(line, tmp_path, capsys):
         (dict(class_prior='ant=1'), '--class-prior'),
         (dict(fairness_weight='-1'), '--fairness-weight'),
         (dict(epochs='0'), '--epochs'),
+        (dict(seed='-1'), r'--seed must lie in \[0, 4294967295\]'),
+        (dict(seed=2**32), '--seed'),
         (dict(eval=tmp_path / 'gone'), '--eval'),
         (dict(model='/nowhere/clip.json'), '--model.*no file'),
         (dict(model='/nowhere/must.py'), '--model.*no config'),
@@ -111,6 +114,25 @@ def test_faults_of_the_options(line, tmp_path, capsys):
     ):
         assert re.search(message, fails(line, capsys, **changes)), changes
     assert not (tmp_path / 'out').exists()
+
+
+@pytest.mark.parametrize('flags', [[], ['--dry-run']])
+def test_a_must_config_has_its_own_start(line, tmp_path, capsys, flags):
+    own = tmp_path / 'own.py'
+    own.write_text('')
+    said = fails(line, capsys, *flags, model=own)
+    assert f'--pretrained cannot be given with --model {own}' in said
+    del line['--pretrained']
+    said = fails(line, capsys, *flags, model=own, templates='a {}.')
+    assert f'--templates cannot be given with --model {own}' in said
+    assert not (tmp_path / 'out').exists()
+
+
+def test_a_file_that_is_no_model_config(line, tmp_path, capsys):
+    broken = tmp_path / 'broken.json'
+    broken.write_text('{')
+    said = fails(line, capsys, model=broken)
+    assert f'--model: {broken} is no open_clip model config' in said
 
 
 def test_damaged_weights(line, tmp_path, capsys):
@@ -222,6 +244,11 @@ def test_commands_of_the_page(options, photos, tmp_path, monkeypatch, capsys):
     for folder, files in (('adapted', 2), ('offline', 3)):
         assert len(list((tmp_path / folder).glob('model-*'))) == files
     assert not (tmp_path / 'again').exists()
+
+
+def test_every_suffix_is_on_the_page():
+    for suffix in SUFFIXES:
+        assert f'`{suffix}`' in PAGE, suffix
 
 
 def test_every_option_is_on_the_page():

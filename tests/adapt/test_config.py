@@ -6,8 +6,15 @@ import torch
 from mmengine.config import Config
 from mmpretrain.registry import MODELS
 
-from must_mm.adapt.config import Data, clip_config, config_text, find_tower
+from must_mm.adapt.config import (
+    Data,
+    clip_config,
+    config_text,
+    find_tower,
+    own_config,
+)
 from must_mm.adapt.settings import Machine, Tower, choose
+from must_mm.batch_rule import follow_batch
 
 CLASSES = [f'class {i} of many, with a long name' for i in range(5)]
 
@@ -32,6 +39,56 @@ def test_read_back_it_is_the_same(data, clip, tmp_path):
     assert text.count(CLASSES[0]) == 1
     assert 'classes=classes' in text and 'pipeline=train_pipeline' in text
     assert cfg['optim_wrapper']['type'] == 'AmpOptimWrapper'
+
+
+@pytest.fixture
+def own(data, clip, tmp_path):
+    """Write a MUST config with other keys; return its path."""
+
+    def write(**changes):
+        tower = Tower(size=32, stride=8, width=32, depth=2, channels=32)
+        settings = choose(100, tower, Machine('cpu', 2**33, 1), 0, 1)
+        cfg = clip_config(data, clip, tower, settings)
+        path = tmp_path / 'own.py'
+        path.write_text(config_text({**cfg, **changes}, 'Mine.'))
+        return path
+
+    return write
+
+
+def test_a_published_batch_is_followed_once(own, data):
+    """What is described is what trains."""
+    path = own(published_batch=128)
+    given = Config.fromfile(path)
+    assert given.train_dataloader.batch_size == 64
+    cfg = own_config(path, data, workers=0)
+    rate = given.optim_wrapper.optimizer.lr / 2
+    assert cfg['optim_wrapper']['optimizer']['lr'] == rate
+    ema = cfg['custom_hooks'][0]
+    assert ema['warmup_steps'] == 2 * given.custom_hooks[0].warmup_steps
+    written = Config.fromstring(config_text(cfg, ''), '.py')
+    assert follow_batch(written, processes=1) is None
+
+
+def test_epochs_of_an_own_config(own, data):
+    cfg = own_config(own(), data, workers=0, epochs=7)
+    assert cfg['train_cfg']['max_epochs'] == 7
+    assert cfg['param_scheduler']['T_max'] == 7
+    path = own(param_scheduler=[dict(type='LinearLR'), dict(type='StepLR')])
+    own_config(path, data, workers=0)
+    with pytest.raises(ValueError, match='--epochs: param_scheduler of'):
+        own_config(path, data, workers=0, epochs=7)
+
+
+@pytest.mark.parametrize(
+    'text, message',
+    [('a = = 1', 'SyntaxError'), ("_base_ = ['gone.py']", r'gone\.py')],
+)
+def test_an_own_config_that_cannot_be_read(data, tmp_path, text, message):
+    path = tmp_path / 'own.py'
+    path.write_text(text)
+    with pytest.raises(ValueError, match=f'--model {path}.*{message}'):
+        own_config(path, data, workers=0)
 
 
 def test_single_tuples_and_odd_keys():

@@ -15,6 +15,7 @@ from tiny import ROOT, train
 
 from must_mm.configs import config_path
 from must_mm.evaluation.command import (
+    build_loader,
     dataloaders,
     evaluate,
     load_model,
@@ -166,14 +167,22 @@ def test_configs_without_data_say_so(config):
     config.train_dataloader.dataset = dict(
         type='RepeatDataset', dataset=inner, times=2
     )
-    with pytest.raises(KeyError, match='set bank_dataloader to'):
+    with pytest.raises(ValueError, match='set bank_dataloader to'):
         dataloaders(config)
     config.train_dataloader = None
-    with pytest.raises(KeyError, match='set bank_dataloader to'):
+    with pytest.raises(ValueError, match='set bank_dataloader to'):
         dataloaders(config)
     config.test_dataloader = config.val_dataloader = None
-    with pytest.raises(KeyError, match='no test_dataloader or val_dataloader'):
+    with pytest.raises(
+        ValueError, match='no test_dataloader or val_dataloader'
+    ):
         dataloaders(config)
+
+
+def test_missing_images_name_the_loader(config):
+    config.val_dataloader.dataset.ann_file = 'gone.txt'
+    with pytest.raises(ValueError, match='val_dataloader: .*gone.txt'):
+        build_loader('val_dataloader', config.val_dataloader)
 
 
 def test_weights_that_are_needed(config, tmp_path):

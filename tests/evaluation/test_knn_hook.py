@@ -112,7 +112,13 @@ def test_subset_is_drawn_from_all_classes(config):
 
 @pytest.mark.parametrize(
     'key, value',
-    [('k', 0), ('bank_size', 0), ('interval', -1), ('temperature', 0.0)],
+    [
+        ('k', 0),
+        ('k', 2.5),
+        ('bank_size', 0),
+        ('interval', -1),
+        ('temperature', 0.0),
+    ],
 )
 def test_out_of_range_names_the_key(key, value):
     with pytest.raises(ValueError, match=f'KNNMonitorHook.{key} .*{value}'):

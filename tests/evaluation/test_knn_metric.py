@@ -105,12 +105,14 @@ def sample(label=0, **fields):
 
 
 def test_unusable_configs_say_so(knn_config):
-    with pytest.raises(ValueError, match='KNNMetric.k .* positive, got 0'):
-        KNNMetric(k=0)
-    with pytest.raises(
-        ValueError, match='KNNMetric.temperature.*got 10 and 0'
-    ):
-        KNNMetric(temperature=0)
+    for k in (0, '10'):
+        with pytest.raises(ValueError, match=f'KNNMetric.k .*, got {k!r}'):
+            KNNMetric(k=k)
+    for value in (0, float('nan')):
+        with pytest.raises(
+            ValueError, match=f'KNNMetric.temperature .*, got {value}'
+        ):
+            KNNMetric(temperature=value)
     evaluator = Evaluator(KNNMetric())
     with pytest.raises(ValueError, match="val_cfg=dict.type='FeatureValLoop'"):
         evaluator.process([sample()])

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from must_mm.evaluation import linear_probe
-from must_mm.evaluation.linear import BASE_LRS, train_probes, warmup_cosine
+from must_mm.evaluation.linear import BASE_LRS, train_probes
 
 
 def blobs(noise: float, seed: int = 0):
@@ -102,15 +102,6 @@ def test_equals_numpy(base_lr):
     )
     assert rates == {base_lr: correct.mean()}
     assert 0.3 < correct.mean() < 0.9
-
-
-def test_schedule():
-    factors = [warmup_cosine(step, 100, 10) for step in range(100)]
-    assert factors[:10] == [(step + 1) / 11 for step in range(10)]
-    assert factors[10] == 1 and factors[55] == pytest.approx(0.5)
-    assert factors[10:] == sorted(factors[10:], reverse=True)
-    # one update before the end: (1 - cos(pi / 90)) / 2
-    assert 0 < factors[99] < 4e-4
 
 
 def test_small_sets_are_one_batch():
