@@ -182,15 +182,10 @@ def plain(
     return partial(step, weak, strong, mask)
 
 
-def bare_backbone(cfg: Config) -> torch.nn.Module:
-    """Build the backbone of a config without weights, for its sizes."""
-    with torch.device('meta'):
-        return MODELS.build(cfg.model.backbone)
-
-
 def plain_student(cfg: Config) -> PlainMUST:
     """Build the plain student of a config's sizes."""
-    backbone = bare_backbone(cfg)
+    with torch.device('meta'):  # for its sizes alone
+        backbone = MODELS.build(cfg.model.backbone)
     return PlainMUST(
         image=cfg.model.backbone.img_size,
         patch=cfg.model.backbone.patch_size,

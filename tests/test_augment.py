@@ -13,6 +13,7 @@ from mmpretrain.datasets.transforms import auto_augment
 from mmpretrain.registry import TRANSFORMS
 from PIL import Image
 
+from benchmarks.data import RAND_AUGMENT
 from benchmarks.plain_views import published_ops
 from must_mm.augment import PublishedRandAugment
 from must_mm.shifts import cubic_weights, move_rows, translate_rows
@@ -190,15 +191,7 @@ def test_options():
 def test_mmpretrains_operations_with_their_draws():
     """Byte for byte what ``RandAugment`` with these settings makes."""
     kinds = (
-        dict(
-            type='RandAugment',
-            policies='timm_increasing',
-            num_policies=2,
-            total_level=10,
-            magnitude_level=9,
-            magnitude_std=0.5,
-            hparams=dict(pad_val=[104, 117, 123], interpolation='bicubic'),
-        ),
+        RAND_AUGMENT,
         dict(type='PublishedRandAugment', policies='timm_increasing'),
     )
     theirs, ours = (TRANSFORMS.build(kind) for kind in kinds)

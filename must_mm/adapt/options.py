@@ -111,9 +111,7 @@ def check_model(model: str, pretrained: str) -> None:
             model = find_model(model)
         except (FileNotFoundError, ValueError) as error:
             text = str(error).replace('model.start.model', '--model')
-            missing = isinstance(error, FileNotFoundError)
-            kind = FileNotFoundError if missing else ValueError
-            raise kind(text) from error
+            raise type(error)(text) from error
     known = open_clip.list_models()
     if model not in known:
         raise ValueError(
