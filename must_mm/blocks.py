@@ -6,10 +6,10 @@ from functools import partial
 import numpy as np
 import torch.nn as nn
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmpretrain.registry import HOOKS
 from torch.utils.checkpoint import checkpoint
 
+from .teacher import unwrap
 from .validation import check_type
 
 STUDENT = ('backbone.layers',)
@@ -61,9 +61,7 @@ class _BlocksHook(Hook):
         Raises:
             ValueError: If the model has no such module.
         """
-        model = runner.model
-        if is_model_wrapper(model):
-            model = model.module
+        model = unwrap(runner.model, nn.Module)
         modules = []
         for name in self.blocks:
             try:

@@ -10,12 +10,12 @@ import torch
 import torch.nn as nn
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmpretrain.registry import HOOKS
 from torch.nn.utils import get_total_norm
 
 from .late_scalars import LateScalars
 from .resume import saved_values
+from .teacher import unwrap
 from .validation import check_integer, check_number
 
 TEACHER_CONFIDENCE = 'teacher_confidence'
@@ -285,11 +285,12 @@ class HealthHook(Hook):
                 )
         elif not finite:
             self.counts.non_finite_gradients += 1
+            model = unwrap(runner.model, nn.Module)
             self._stop(
                 runner,
                 f'the gradients of iteration {step.iteration} are not '
                 f'finite (norm {norm}), its losses are ({_listed(losses)}); '
-                f'the step damaged {_some(damaged(_inner(runner.model)))}',
+                f'the step damaged {_some(damaged(model))}',
                 LOWER_RATE,
             )
 
@@ -299,7 +300,7 @@ class HealthHook(Hook):
         if not not_finite(watched):
             return
         self.counts.non_finite_teacher += 1
-        weights = _some(damaged(_inner(runner.model).teacher))
+        weights = _some(damaged(unwrap(runner.model, nn.Module).teacher))
         self._stop(
             runner,
             f"the teacher's predictions of iteration {step.iteration} are "
@@ -316,7 +317,7 @@ class HealthHook(Hook):
         self.counts.add_confidence(watched[CONFIDENT])
         row = self.counts.row_without_confident
         if is_due(row, self.patience):
-            threshold = _inner(runner.model).head.threshold
+            threshold = unwrap(runner.model, nn.Module).head.threshold
             runner.logger.warning(
                 f'no sample was confident in the last {row} iterations: '
                 'nothing is learned from pseudo-labels. The confidence of '
@@ -374,10 +375,6 @@ LOWER_RATE = (
     'a lower optim_wrapper.optimizer.lr or '
     'optim_wrapper.clip_grad=dict(max_norm=1.0) usually helps'
 )
-
-
-def _inner(model: nn.Module) -> nn.Module:
-    return model.module if is_model_wrapper(model) else model
 
 
 def _listed(values: dict[str, float]) -> str:

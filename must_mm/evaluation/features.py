@@ -6,9 +6,10 @@ from typing import NamedTuple
 import torch
 import torch.nn as nn
 from mmengine.dist import collect_results, get_world_size
-from mmengine.model import is_model_wrapper
 from mmpretrain.models import ImageClassifier
 from torch.utils.data import DataLoader
+
+from ..teacher import unwrap
 
 CLASS_TOKEN, MEAN, NECK = 'class_token', 'mean', 'neck'
 FEATURES = (CLASS_TOKEN, MEAN, NECK)
@@ -115,7 +116,7 @@ def unwrap_model(model: nn.Module) -> nn.Module:
     Raises:
         TypeError: If it cannot extract features.
     """
-    model = model.module if is_model_wrapper(model) else model
+    model = unwrap(model, nn.Module)
     if not hasattr(model, 'extract_feat') or not hasattr(model, 'backbone'):
         raise TypeError(
             f'{type(model).__name__} has no backbone and extract_feat; give '
