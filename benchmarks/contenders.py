@@ -18,11 +18,10 @@ from mmpretrain.models.utils.attention import (
 )
 from mmpretrain.registry import HOOKS, MODELS
 
-from must_mm.analysis.command import without_start
-from must_mm.analysis.random_views import random_batch
-from must_mm.configs import config_path
-
-from .plain_must import PlainMUST, PlainStep
+from benchmarks.plain_must import PlainMUST, PlainStep
+from benchmarks.random_views import random_batch
+from must_mm.runs.command import without_start
+from must_mm.utils.paths import config_path
 
 CONFIGS = {
     'ViT-B-32': 'must/vit-b32_imagenet.py',

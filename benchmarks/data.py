@@ -19,14 +19,13 @@ from mmengine.dataset import Compose
 from mmengine.registry import init_default_scope
 
 import must_mm
-from must_mm.analysis.command import positive
-from must_mm.configs import config_path
-from must_mm.loading import FORMATS, UnreadableImage, read_image
-from must_mm.seeding import EpochIndex
-
-from .machine import processor, versions
-from .photographs import write_photographs
-from .plain_views import PlainViews
+from benchmarks.machine import processor, versions
+from benchmarks.photographs import write_photographs
+from benchmarks.plain_views import PlainViews
+from must_mm.datasets.seeding import EpochIndex
+from must_mm.runs.command import positive
+from must_mm.transforms.loading import FORMATS, UnreadableImage, read_image
+from must_mm.utils.paths import config_path
 
 SUFFIXES = ('.jpg', '.jpeg', '.png', '.webp', '.bmp', '.tif', '.tiff')
 PACKAGES = (

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from mmengine.registry import init_default_scope
 
-from .contenders import Step
+from benchmarks.contenders import Step
 
 
 def wait(device: str) -> None:

@@ -11,18 +11,17 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from torch.profiler import ProfilerActivity, profile
 
-from must_mm.analysis.scaling import step_cost
-
-from .contenders import CONFIGS, ours, plain, read_config
-from .levers import (
+from benchmarks.contenders import CONFIGS, ours, plain, read_config
+from benchmarks.levers import (
     DEFAULT_LEVERS,
     OPTIONAL_LEVERS,
     checkpointing,
     compiled,
     slow,
 )
-from .machine import has_bfloat16, processor, versions
-from .measure import matrix_rate, peak_memory, time_in_turn, wait
+from benchmarks.machine import has_bfloat16, processor, versions
+from benchmarks.measure import matrix_rate, peak_memory, time_in_turn, wait
+from benchmarks.scaling import step_cost
 
 AMP = {'none': None, 'bfloat16': torch.bfloat16}
 

@@ -7,56 +7,57 @@ models in MMPretrain's hub, and makes MMEngine load checkpoints as plain data.
 from mmengine.config.utils import MODULE2PACKAGE
 from mmpretrain.apis import ModelHub
 
-from . import checkpoint, colours, replay, shifts
-from .augment import PublishedRandAugment
-from .autocast import AutocastOptimWrapper
-from .bad_images import BadImageHook, SkipBadImages
-from .blocks import CompileBlocksHook, RecomputeBlocksHook
-from .checkpoint_hook import SafeCheckpointHook
-from .classifier import (
-    CLIPProjection,
-    DistilledPseudoLabelHead,
-    LinearPseudoLabelHead,
-    PseudoLabelHead,
-)
-from .configs import model_index_path
-from .converted import ConvertedStart, load_classifier
-from .crops import AreaCrop, EdgeCrop
+from .checkpoints import plain  # noqa: F401
 from .datasets import CIFAR10BGR, CIFAR100BGR, GTSRB, UCF101Frames
+from .datasets.seeding import EpochSampler, SeedSample
+from .datasets.skip_bad_images import BadImageHook, SkipBadImages
+from .engine.autocast import AutocastOptimWrapper
+from .engine.blocks import CompileBlocksHook, RecomputeBlocksHook
+from .engine.checkpoint_hook import SafeCheckpointHook
+from .engine.ema_teacher import (
+    EMATeacherHook,
+    TeacherStudentTestLoop,
+    TeacherStudentValLoop,
+    ValidateStartHook,
+)
+from .engine.guards import ClassCheckHook, FairnessRestartHook
+from .engine.health import HealthHook
+from .engine.late_scalars import LateRuntimeInfoHook
+from .engine.maect_hooks import MAECTAveragesHook, MAECTCheckHook
+from .engine.optim import (
+    HeadAndLayerDecayConstructor,
+    LayerDecayConstructor,
+    WarmupCosineLR,
+)
 from .evaluation import (
     FeatureTestLoop,
     FeatureValLoop,
     KNNMetric,
     KNNMonitorHook,
 )
-from .guards import ClassCheckHook, FairnessRestartHook
-from .health import HealthHook
-from .late_scalars import LateRuntimeInfoHook
-from .loading import LoadImage
-from .losses import FairnessLoss, GlobalLocalAlignmentLoss
-from .maect import MAECT
-from .maect_hooks import MAECTAveragesHook, MAECTCheckHook
-from .masking import MaskColour, MaskToken, MUSTMaskGenerator
-from .must import MUST
-from .nnclr import NNCLRHead
-from .open_clip_backbone import OpenCLIPBackbone, UnitFeature
-from .optim import (
-    HeadAndLayerDecayConstructor,
-    LayerDecayConstructor,
-    WarmupCosineLR,
+from .models.heads import (
+    CLIPProjection,
+    DistilledPseudoLabelHead,
+    LinearPseudoLabelHead,
+    PseudoLabelHead,
 )
-from .preprocessor import TwoViewDataPreprocessor
-from .queue import NNQueue
-from .seeding import EpochSampler, SeedSample
-from .start import OpenCLIPStart
-from .supervised import ClassifierStart
-from .teacher import (
-    EMATeacherHook,
-    TeacherStudentTestLoop,
-    TeacherStudentValLoop,
-    ValidateStartHook,
-)
-from .views import CropViews
+from .models.losses import FairnessLoss, GlobalLocalAlignmentLoss
+from .models.maect import MAECT
+from .models.masking import MaskColour, MaskToken, MUSTMaskGenerator
+from .models.must import MUST
+from .models.neighbour_queue import NNQueue
+from .models.nnclr import NNCLRHead
+from .models.open_clip_backbone import OpenCLIPBackbone, UnitFeature
+from .models.preprocessor import TwoViewDataPreprocessor
+from .transforms import colours, shifts  # noqa: F401
+from .transforms.crops import AreaCrop, EdgeCrop
+from .transforms.loading import LoadImage
+from .transforms.randaugment import PublishedRandAugment
+from .transforms.views import CropViews
+from .utils.paths import model_index_path
+from .weights.converted import ConvertedStart, load_classifier
+from .weights.open_clip_start import OpenCLIPStart
+from .weights.supervised import ClassifierStart
 
 __version__ = '0.1.0'
 __all__ = [
@@ -113,11 +114,7 @@ __all__ = [
     'UCF101Frames',
     'ValidateStartHook',
     'WarmupCosineLR',
-    'checkpoint',
-    'colours',
     'load_classifier',
-    'replay',
-    'shifts',
 ]
 
 # Lets other projects inherit from 'must_mm::must/NAME.py'.

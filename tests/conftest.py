@@ -9,7 +9,8 @@ import pytest
 import torch
 from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
-from tiny import ROOT, tiny_config, write_images
+
+from tests.tiny import ROOT, tiny_config, write_images
 
 torch.set_num_threads(1)
 init_default_scope('mmpretrain')  # as every run of a config does

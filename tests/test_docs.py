@@ -14,7 +14,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from tiny import ROOT
+
+from tests.tiny import ROOT
 
 PAGES = sorted((ROOT / 'docs').glob('*.md')) + sorted(
     (ROOT / 'configs').glob('*/README.md')
@@ -22,26 +23,29 @@ PAGES = sorted((ROOT / 'docs').glob('*.md')) + sorted(
 #: Where the commands of a page are run.
 TESTED_IN = {
     'docs/adapt.md': ['adapt/test_command.py'],
-    'docs/backbones.md': ['test_supervised_recipes.py'],
-    'docs/evaluation.md': ['evaluation/test_command.py'],
+    'docs/backbones.md': ['benchmarks/test_photo_experiment.py'],
+    'docs/evaluation.md': ['analysis/test_evaluate_features.py'],
     'docs/performance.md': [
-        'test_benchmark_data.py',
-        'test_benchmark_step.py',
+        'benchmarks/test_data.py',
+        'benchmarks/test_step.py',
     ],
     'docs/reliability.md': [
-        'test_crash_test.py',
-        'test_distributed.py',
-        'test_fuzz.py',
-        'test_soak.py',
+        'long/test_crash.py',
+        'runs/test_distributed.py',
+        'long/test_fuzz.py',
+        'long/test_soak.py',
     ],
-    'docs/scaling.md': ['test_scaling.py'],
-    'docs/tools.md': ['test_tools.py', 'test_datasets.py'],
-    'docs/towers.md': ['test_converted.py', 'test_towers.py'],
+    'docs/scaling.md': ['benchmarks/test_scaling.py'],
+    'docs/tools.md': ['analysis/test_tools.py', 'datasets/test_datasets.py'],
+    'docs/towers.md': ['weights/test_converted.py', 'weights/test_towers.py'],
     'configs/mae_ct/README.md': [
-        'test_maect_configs.py',
-        'test_maect_replay.py',
+        'configs/test_maect_configs.py',
+        'long/test_maect_replay.py',
     ],
-    'configs/must/README.md': ['test_recipes.py', 'test_datasets.py'],
+    'configs/must/README.md': [
+        'configs/test_recipes.py',
+        'datasets/test_datasets.py',
+    ],
 }
 SET_UP = (
     'bash tools/quickstart.sh',  # test_quickstart.py, but for the packages

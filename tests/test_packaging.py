@@ -5,7 +5,8 @@ import sys
 import zipfile
 
 import pytest
-from tiny import ROOT
+
+from tests.tiny import ROOT
 
 
 @pytest.fixture(scope='module')
@@ -52,7 +53,7 @@ def test_installed_wheel_finds_its_files(wheel, tmp_path):
     zipfile.ZipFile(wheel).extractall(tmp_path)
     script = (
         'from mmengine.config import Config\n'
-        'from must_mm.configs import config_path, tool_path\n'
+        'from must_mm.utils.paths import config_path, tool_path\n'
         'path = config_path("must/quickstart_digits.py")\n'
         'print(Config.fromfile(path).model.type, path)\n'
         'print(tool_path("train.py"))\n'

@@ -9,8 +9,8 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 from PIL import Image
 
-from must_mm.configs import config_path
-from must_mm.launch import build_runner
+from must_mm.runs.launch import build_runner
+from must_mm.utils.paths import config_path
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = ROOT / 'tests' / 'data'

@@ -8,9 +8,9 @@ from pathlib import Path
 import torch
 from mmengine.config import Config
 from mmpretrain.registry import MODELS
-from tiny import BATCH, PATCH, SIZE, WIDTH, dataset
 
-from must_mm.configs import config_path
+from must_mm.utils.paths import config_path
+from tests.tiny import BATCH, PATCH, SIZE, WIDTH, dataset
 
 DEPTH, DIM = 4, 16
 ARCH = dict(

@@ -3,7 +3,7 @@
 import sys
 
 from must_mm.analysis.logs import check_logs
-from must_mm.mmpretrain_tools import run_tool
+from must_mm.runs.mmpretrain_tools import run_tool
 
 if __name__ == '__main__':
     check_logs(sys.argv[1:])

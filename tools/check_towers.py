@@ -4,7 +4,7 @@ import argparse
 import sys
 import tempfile
 
-from must_mm.tower_check import parse_tower, tower_error
+from tests.long.tower_check import parse_tower, tower_error
 
 
 def main() -> int:

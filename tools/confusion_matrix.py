@@ -3,7 +3,7 @@
 The teacher's with --cfg-options model.predict_with=teacher.
 """
 
-from must_mm.mmpretrain_tools import run_tool
+from must_mm.runs.mmpretrain_tools import run_tool
 
 if __name__ == '__main__':
     # it expects the metrics of one network

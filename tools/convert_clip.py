@@ -7,7 +7,7 @@ python tools/convert_clip.py --model ViT-B-16 --pretrained openai \\
 import argparse
 from pathlib import Path
 
-from must_mm.start import OpenCLIPStart
+from must_mm.weights.open_clip_start import OpenCLIPStart
 
 
 def names(value: str) -> str:

@@ -6,8 +6,12 @@ CHECKPOINT is one of a run of ours.
 
 import argparse
 
-from must_mm.checkpoint import load_tensors, save_tensors
-from must_mm.convert import from_published, read_published, to_published
+from must_mm.checkpoints.plain import load_tensors, save_tensors
+from must_mm.weights.convert import (
+    from_published,
+    read_published,
+    to_published,
+)
 
 
 def main() -> None:

@@ -2,7 +2,7 @@
 
 import sys
 
-from must_mm.crash_test import main
+from tests.long.crash import main
 
 if __name__ == '__main__':
     sys.exit(main())

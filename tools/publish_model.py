@@ -5,7 +5,7 @@ python tools/publish_model.py work_dirs/pets/epoch_60.pth pets.pth --teacher
 
 import argparse
 
-from must_mm.publish import export_onnx, load_published, publish
+from must_mm.weights.publish import export_onnx, load_published, publish
 
 
 def main() -> None:

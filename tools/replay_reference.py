@@ -3,8 +3,8 @@
 import argparse
 import sys
 
-from must_mm.analysis.command import OverrideAction
-from must_mm.replay import replay
+from must_mm.runs.command import OverrideAction
+from tests.long.replay import replay
 
 
 def main() -> int:

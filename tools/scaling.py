@@ -1,6 +1,6 @@
 """What a training costs on many GPUs: tools/scaling.py CONFIG"""
 
-from must_mm.analysis.scaling import main
+from benchmarks.scaling import main
 
 if __name__ == '__main__':
     main()

@@ -1,6 +1,6 @@
 """Train on a folder of faults: python tools/soak_test.py"""
 
-from must_mm.soak import main
+from tests.long.soak import main
 
 if __name__ == '__main__':
     main()

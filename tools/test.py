@@ -1,6 +1,6 @@
 """Evaluate student and teacher: python tools/test.py CONFIG CHECKPOINT"""
 
-from must_mm.launch import main
+from must_mm.runs.launch import main
 
 if __name__ == '__main__':
     main(__doc__, 'test')

@@ -9,10 +9,10 @@ import torch
 from mmengine.config import Config
 from mmpretrain.registry import MODELS
 
-from ..batch_rule import follow_batch
-from ..clip_source import find_model, has_quick_gelu, preprocessing
-from ..converted import classifier_config
-from ..towers import is_plain_vit
+from ..runs.batch_rule import follow_batch
+from ..weights.clip_source import find_model, has_quick_gelu, preprocessing
+from ..weights.converted import classifier_config
+from ..weights.towers import is_plain_vit
 from .settings import Settings, Tower
 
 LOAD = dict(type='LoadImage')

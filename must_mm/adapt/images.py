@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from ..loading import UnreadableImage, read_image
+from ..transforms.loading import UnreadableImage, read_image
 
 SUFFIXES = frozenset(
     '.jpg .jpeg .jpe .jfif .png .gif .bmp .dib .webp .tif .tiff .ppm .pgm '

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ..datasets import names as known
-from ..text import Names, read_classes, read_lines, read_templates
+from ..weights.text import Names, read_classes, read_lines, read_templates
 from .images import find_images
 
 FOLDERS = '@folders'

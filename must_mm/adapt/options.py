@@ -11,8 +11,8 @@ from pathlib import Path
 
 import open_clip
 
-from ..clip_source import find_model
-from ..must import STUDENT, TEACHER
+from ..models.must import STUDENT, TEACHER
+from ..weights.clip_source import find_model
 from .names import class_names, class_prior, labelled_images, prompt_templates
 
 FILE = 'options.json'

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..clip_source import find_model
+from ..weights.clip_source import find_model
 from .config import Data, clip_config, find_tower, own_config
 from .cost import Cost, measure, this_machine
 from .images import SUFFIXES, find_images, split_readable

@@ -14,12 +14,12 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmpretrain.registry import MODELS, TASK_UTILS
 
-from ..launch import build_runner
-from ..must import TEACHER
-from ..publish import export_onnx, load_published, publish
-from ..resume import find_resumable
-from ..scalars import read_scalars
-from ..versions import installed_versions
+from ..checkpoints.resume import find_resumable
+from ..models.must import TEACHER
+from ..runs.launch import build_runner
+from ..utils.scalars import read_scalars
+from ..utils.versions import installed_versions
+from ..weights.publish import export_onnx, load_published, publish
 from .config import config_text, load_config
 from .cost import this_machine
 from .options import (

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from ..loading import UnreadableImage, read_image
+from ..transforms.loading import UnreadableImage, read_image
 
 SIDE = 240  # pixels: 160 on the page, sharp on a finer screen too
 

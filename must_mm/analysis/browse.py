@@ -6,7 +6,7 @@ import numpy as np
 from mmpretrain.registry import DATASETS
 from PIL import Image
 
-from . import command
+from ..runs import command
 
 GAP = 4  # pixels between the pictures
 GREY = (128, 128, 128)

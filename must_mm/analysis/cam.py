@@ -8,7 +8,7 @@ from mmengine.dataset import Compose, default_collate
 from mmpretrain.models import ImageClassifier, VisionTransformer
 from PIL import Image
 
-from . import command
+from ..runs import command
 
 
 def check_backbone(backbone: torch.nn.Module) -> None:

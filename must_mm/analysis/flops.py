@@ -5,7 +5,7 @@ from mmengine.analysis import get_model_complexity_info
 from mmengine.config import Config
 from mmpretrain.registry import MODELS
 
-from . import command
+from ..runs import command
 
 
 def complexity(cfg: Config, size: int) -> dict[str, int]:

@@ -4,8 +4,8 @@ import numpy as np
 import torch
 from mmengine.runner import Runner
 
-from ..must import MUST
-from . import command
+from ..models.must import MUST
+from ..runs import command
 
 
 @torch.no_grad()

@@ -8,7 +8,7 @@ from mmengine.evaluator import BaseMetric
 from mmengine.runner import TestLoop, ValLoop
 from mmpretrain.registry import LOOPS, METRICS
 
-from ..validation import check_integer, check_number
+from ..utils.validation import check_integer, check_number
 from .features import (
     Features,
     batch_features,

@@ -16,14 +16,14 @@ from mmengine.registry import init_default_scope
 from mmpretrain.registry import MODELS
 from PIL import Image
 
-from ..checkpoint import load_tensors
-from ..configs import config_path
+from ..checkpoints.plain import load_tensors
 from ..evaluation import (
     cluster_metrics,
     knn_accuracy,
     linear_probe,
     low_shot_accuracy,
 )
+from ..utils.paths import config_path
 from .run import installed_versions, train
 from .target import CLASS_NAMES, write_digits
 

@@ -14,8 +14,8 @@ from mmengine.dataset import default_collate
 from mmengine.registry import init_default_scope
 from mmpretrain.registry import DATASETS, MODELS
 
-from ..checkpoint import load_tensors
-from ..scalars import read_scalars
+from ..checkpoints.plain import load_tensors
+from ..utils.scalars import read_scalars
 
 STRIP = 8  # images in the strip
 

@@ -9,8 +9,8 @@ import sys
 import time
 from pathlib import Path
 
-from ..configs import config_path, tool_path
-from ..versions import installed_versions
+from ..utils.paths import config_path, tool_path
+from ..utils.versions import installed_versions
 from .report import draw_picture, read_log, table
 from .target import write_digits
 from .tiny_clip import NAME, train_tiny_clip

@@ -6,10 +6,10 @@ import shutil
 import open_clip
 import pytest
 import torch
-from tiny import CLASSES, write_images
 
 from must_mm.adapt import adapt
 from must_mm.adapt.cost import measure
+from tests.tiny import CLASSES, write_images
 
 CLIP = """{
   "embed_dim": 16,

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from tiny import ROOT
 
 from must_mm.adapt import options as checks
 from must_mm.adapt.command import load_lines, main, parse_args, summary
 from must_mm.adapt.images import SUFFIXES
 from must_mm.adapt.options import Options, check_model, check_out
+from tests.tiny import ROOT
 
 PAGE = (ROOT / 'docs' / 'adapt.md').read_text()
 NAMES = 'ant, bee, cat, dog'

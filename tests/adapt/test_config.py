@@ -14,7 +14,7 @@ from must_mm.adapt.config import (
     own_config,
 )
 from must_mm.adapt.settings import Machine, Tower, choose
-from must_mm.batch_rule import follow_batch
+from must_mm.runs.batch_rule import follow_batch
 
 CLASSES = [f'class {i} of many, with a long name' for i in range(5)]
 

@@ -1,11 +1,11 @@
 """The cost of a run: what is counted, and what it adds up to."""
 
 import pytest
-from tiny import CLASSES
 
 from must_mm.adapt.config import Data, clip_config, find_tower
 from must_mm.adapt.cost import Cost, measure, this_machine
 from must_mm.adapt.settings import Machine, choose
+from tests.tiny import CLASSES
 
 
 def test_what_is_counted(clip, photos, tmp_path):

@@ -13,8 +13,7 @@ from must_mm.adapt.findings import (
     surest_changes,
 )
 from must_mm.adapt.result import Evaluation
-
-from .results import prediction, two_images
+from tests.adapt.results import prediction, two_images
 
 
 def plain(text: str) -> str:

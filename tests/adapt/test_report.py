@@ -9,8 +9,7 @@ from PIL import Image
 from must_mm.adapt import report
 from must_mm.adapt.report import render, write_report
 from must_mm.adapt.result import Evaluation
-
-from .results import prediction, two_images
+from tests.adapt.results import prediction, two_images
 
 #: Elements that are never closed.
 VOID = {'meta', 'link', 'br', 'img'}

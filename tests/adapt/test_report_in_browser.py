@@ -12,9 +12,8 @@ from PIL import Image
 
 from must_mm.adapt.report import CURVES, write_report
 from must_mm.adapt.result import Evaluation
-
-from .results import prediction, two_images
-from .test_report import HOSTILE
+from tests.adapt.results import prediction, two_images
+from tests.adapt.test_report import HOSTILE
 
 PACKAGES = {'chromium': 'chromium', 'chromedriver': 'chromium-driver'}
 #: Worst contrast of shown text with what is behind it, as WCAG defines it.

@@ -10,14 +10,14 @@ import torch
 from mmengine.config import Config
 from mmpretrain import ImageClassificationInferencer
 from mmpretrain.registry import TASK_UTILS
-from tiny import CLASSES, ROOT, assert_same_tensors, launch
 
 from must_mm.adapt import adapt, dry_run, resume
 from must_mm.adapt.result import Evaluation
 from must_mm.adapt.run import read_curves
-from must_mm.checkpoint import load_tensors
-from must_mm.converted import load_classifier
-from must_mm.publish import load_published
+from must_mm.checkpoints.plain import load_tensors
+from must_mm.weights.converted import load_classifier
+from must_mm.weights.publish import load_published
+from tests.tiny import CLASSES, ROOT, assert_same_tensors, launch
 
 TERMS = {'loss', 'loss_st', 'loss_fair', 'loss_mim', 'loss_align'}
 

@@ -4,13 +4,13 @@ import pytest
 import torch
 from mmengine.runner import Runner
 from mmpretrain.registry import MODELS
-from tiny import SIZE, TEST_PIPELINE, TRAIN_PIPELINE, dataset
 
 from must_mm.evaluation.features import (
     batch_features,
     extract_features,
     image_features,
 )
+from tests.tiny import SIZE, TEST_PIPELINE, TRAIN_PIPELINE, dataset
 
 VIT = dict(
     type='VisionTransformer',

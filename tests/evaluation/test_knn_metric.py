@@ -7,9 +7,9 @@ import torch.multiprocessing as mp
 from mmengine.evaluator import Evaluator
 from mmengine.hooks import Hook
 from mmpretrain.structures import DataSample
-from tiny import TEST_PIPELINE, build, dataset
 
 from must_mm.evaluation import KNNMetric, extract_features, knn_accuracy
+from tests.tiny import TEST_PIPELINE, build, dataset
 
 
 @pytest.fixture

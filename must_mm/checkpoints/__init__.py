@@ -1,0 +1,1 @@
+"""Checkpoints: plain data only, whole files, what a run resumes from."""

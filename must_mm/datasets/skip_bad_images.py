@@ -1,0 +1,182 @@
+"""Skip images that cannot be read, count them, stop when there are many.
+
+The data set replaces such an image and marks the sample, in whatever process
+it is loaded; the hook reads the marks in the training process.
+"""
+
+import json
+from pathlib import Path
+
+from mmengine.dist import all_gather_object, is_main_process
+from mmengine.hooks import Hook
+from mmpretrain.registry import DATASETS, HOOKS
+
+from ..checkpoints.resume import saved_values
+from ..transforms.loading import UnreadableImage
+from ..utils.validation import check_integer
+from .seeding import EpochIndex
+
+MARK = 'bad_images'
+
+
+class TooManyBadImages(RuntimeError):
+    """More images cannot be read than the config allows."""
+
+
+def following(index: int, length: int) -> int:
+    """Return the next index, of the same epoch, around the end."""
+    after = (index + 1) % length
+    if isinstance(index, EpochIndex):
+        return EpochIndex(after, index.epoch, index.seed)
+    return after
+
+
+@DATASETS.register_module()
+class SkipBadImages:
+    """A training set whose unreadable images give way to the next ones.
+
+    The next readable image by index, with the views it has in this epoch:
+    the same for any number of workers, and for a resumed run. Do not wrap a
+    labelled set for evaluation: it would count images twice.
+
+    Args:
+        dataset: Type of the data set, such as ``'CustomDataset'``. Its
+            pipeline starts with :class:`LoadImage`.
+        max_bad_images: How many files may be unreadable before
+            :class:`BadImageHook` stops the run.
+        options: Arguments of the data set.
+
+    Raises:
+        ValueError: If ``max_bad_images`` is no integer, or negative.
+    """
+
+    def __init__(
+        self, dataset: str, max_bad_images: int = 100, **options
+    ) -> None:
+        check_integer(
+            'train_dataloader.dataset.max_bad_images', max_bad_images, 0
+        )
+        self.dataset = DATASETS.build(dict(type=dataset, **options))
+        self.max_bad_images = max_bad_images
+
+    @property
+    def metainfo(self) -> dict:
+        """Meta information of the data set."""
+        return self.dataset.metainfo
+
+    def full_init(self) -> None:
+        """Read the list of images."""
+        self.dataset.full_init()
+
+    def get_data_info(self, index: int) -> dict:
+        """Return what the list says about a sample."""
+        return self.dataset.get_data_info(index)
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> dict:
+        """Load a sample, or the next that can be read.
+
+        Returns:
+            The sample. Where others were unreadable, its ``data_samples``
+            has ``bad_images``, a dict from file to reason.
+
+        Raises:
+            TooManyBadImages: If more images than ``max_bad_images`` in a row
+                cannot be read, or none can.
+        """
+        bad = {}
+        for _ in range(min(self.max_bad_images + 1, len(self))):
+            try:
+                sample = self.dataset[index]
+            except UnreadableImage as error:
+                bad[error.path] = error.reason
+                index = following(index, len(self))
+                continue
+            if bad:
+                sample['data_samples'].set_metainfo({MARK: bad})
+            return sample
+        raise TooManyBadImages(too_many(bad, self.max_bad_images))
+
+
+def too_many(bad: dict[str, str], limit: int) -> str:
+    """Say that there are too many, show some of them and what to do."""
+    shown = '; '.join(f'{path}: {why}' for path, why in list(bad.items())[:5])
+    more = '; ...' if len(bad) > 5 else ''
+    return (
+        f'{len(bad)} images cannot be read, '
+        f'train_dataloader.dataset.max_bad_images allows {limit} '
+        f'({shown}{more}). Repair or remove them, or raise max_bad_images'
+    )
+
+
+@HOOKS.register_module()
+class BadImageHook(Hook):
+    """Names, counts and limits the images that :class:`SkipBadImages` skips.
+
+    Every file is named once, with the reason, in the log and in
+    ``bad_images.json`` in the work dir; a file counts once, however often it
+    is met, and a resumed run goes on counting. With several processes each
+    counts what it meets; they exchange their lists at the end of each epoch.
+
+    Attributes:
+        bad: The reason for each file.
+    """
+
+    # before anything is saved
+    priority = 'HIGH'
+    FILE = 'bad_images.json'
+
+    def __init__(self) -> None:
+        self.bad = {}
+
+    def before_train_iter(
+        self, runner, batch_idx: int, data_batch: dict | None = None
+    ) -> None:
+        """Read the marks of the batch.
+
+        Raises:
+            TooManyBadImages: If there are more than ``max_bad_images``.
+        """
+        for sample in (data_batch or {}).get('data_samples') or []:
+            self._add(runner, sample.get(MARK, {}))
+
+    def after_train_epoch(self, runner) -> None:
+        """Exchange the lists of all processes.
+
+        Raises:
+            TooManyBadImages: If there are more than ``max_bad_images``.
+        """
+        for bad in all_gather_object(self.bad):
+            self._add(runner, bad)
+
+    def _add(self, runner, found: dict[str, str]) -> None:
+        new = {
+            path: why for path, why in found.items() if path not in self.bad
+        }
+        if not new:
+            return
+        self.bad.update(new)
+        runner.message_hub.update_info('unreadable_images', len(self.bad))
+        limit = runner.train_dataloader.dataset.max_bad_images
+        for path, why in new.items():
+            runner.logger.warning(f'skipped {path}: {why}')
+        runner.logger.warning(
+            f'{len(self.bad)} unreadable images so far, max_bad_images is '
+            f'{limit}'
+        )
+        if is_main_process():
+            file = Path(runner.work_dir, self.FILE)
+            file.write_text(json.dumps(self.bad, indent=2) + '\n')
+        if len(self.bad) > limit:
+            raise TooManyBadImages(too_many(self.bad, limit))
+
+    def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
+        """Save the list."""
+        checkpoint[MARK] = dict(self.bad)
+
+    def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
+        """Go on with the list of the run that is resumed."""
+        if runner._resume:
+            self.bad = dict(saved_values(runner, checkpoint, MARK, str))

@@ -1,0 +1,1 @@
+"""Hooks, loops, optimizer constructors and wrappers."""

@@ -1,0 +1,1 @@
+"""MUST, MAE-CT, their heads, necks, losses and backbones."""

@@ -1,0 +1,274 @@
+"""Classifiers that learn from pseudo-labels, as MMPretrain neck and heads."""
+
+import math
+
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+from mmengine.model import BaseModule
+from mmpretrain.models.heads import ClsHead
+from mmpretrain.registry import MODELS
+from mmpretrain.structures import DataSample
+
+from ..utils.transfer import to_device
+from ..utils.validation import check_integer, check_number, check_type
+from .losses import self_training_loss
+
+
+@MODELS.register_module()
+class CLIPProjection(BaseModule):
+    """CLIP's way from tokens to the joint space: ``ln_post`` and ``proj``.
+
+    Expects the raw tokens of a :class:`VisionTransformer` with
+    ``out_type='raw'`` and ``final_norm=False``, class token first.
+
+    Args:
+        in_channels: Token width ``D``.
+        out_channels: Width ``E`` of the joint image-text space.
+        eps: Epsilon of the LayerNorm, positive; CLIP's is 1e-5.
+
+    Raises:
+        ValueError: If a value is out of its range.
+    """
+
+    def __init__(
+        self, in_channels: int, out_channels: int, eps: float = 1e-5
+    ) -> None:
+        super().__init__()
+        check_integer('model.neck.in_channels', in_channels)
+        check_integer('model.neck.out_channels', out_channels)
+        check_number('model.neck.eps', eps, '(0, inf)')
+        self.ln_post = nn.LayerNorm(in_channels, eps=eps)
+        self.proj = nn.Parameter(
+            torch.randn(in_channels, out_channels) / math.sqrt(in_channels)
+        )
+
+    def project(self, x: torch.Tensor) -> torch.Tensor:
+        """Map (..., D) to unit vectors of shape (..., E)."""
+        return F.normalize(x @ self.proj, dim=-1)
+
+    def forward(self, feats: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor]:
+        """Return the global feature ``g`` of the last stage.
+
+        Args:
+            feats: Stage outputs; the last is (B, 1 + N, D).
+
+        Returns:
+            One tensor, (B, E), of unit length.
+        """
+        return (self.project(self.ln_post(feats[-1][:, 0])),)
+
+
+def most_frequent(
+    labels: torch.Tensor, num_classes: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Find the most frequent label, without waiting for the device.
+
+    Args:
+        labels: Integers in [0, num_classes), shape (B,).
+        num_classes: Number of classes ``K``.
+
+    Returns:
+        The label and its share in [0, 1], two scalars of floating point.
+    """
+    classes = torch.arange(num_classes, device=labels.device)
+    shares = (labels[:, None] == classes).float().mean(dim=0)
+    share, label = shares.max(dim=0)
+    return label.float(), share
+
+
+def in_precision(
+    feature: torch.Tensor | tuple[torch.Tensor, ...], dtype: torch.dtype
+) -> torch.Tensor | tuple[torch.Tensor, ...]:
+    """Convert a feature, or each of several."""
+    if isinstance(feature, torch.Tensor):
+        return feature.to(dtype)
+    return tuple(part.to(dtype) for part in feature)
+
+
+_FAIRNESS = dict(type='FairnessLoss')
+
+
+class SelfTrainingHead(ClsHead):
+    """What the heads below share: thresholds and losses, no classifier.
+
+    Logits have the precision of the weights under autocast, too: bfloat16
+    tells 38 from 38.1 no more, so that confidences would be a few per cent
+    off and the largest logit often tied.
+
+    Args:
+        num_classes: Number of classes ``K``.
+        in_channels: Width ``E`` of the global feature.
+        threshold: Confidence ``tau`` above which (strictly) a pseudo-label
+            is trusted, in (0, 1).
+        fairness: Config of the fairness loss, without ``num_classes``;
+            ``None`` trains without it.
+        logit_scale: Initial ``s``, positive. Weights that are loaded may bring
+            their own.
+        topk: Accuracies to report when MMPretrain asks for them.
+        init_cfg: MMEngine's initialisation config.
+
+    Raises:
+        ValueError: If a value is out of its range, or there are fewer than
+            two classes.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        in_channels: int,
+        threshold: float = 0.7,
+        fairness: dict | None = _FAIRNESS,
+        logit_scale: float = 1.0,
+        topk: tuple[int, ...] = (1,),
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(topk=topk, init_cfg=init_cfg)
+        check_integer('model.head.num_classes', num_classes, at_least=2)
+        check_integer('model.head.in_channels', in_channels)
+        check_number('model.head.threshold', threshold, '(0, 1)')
+        check_number('model.head.logit_scale', logit_scale, '(0, inf)')
+        check_type('model.head.fairness', fairness, dict, type(None))
+        self.num_classes = num_classes
+        self.in_channels = in_channels
+        self.threshold = threshold
+        self.register_buffer('logit_scale', torch.tensor(float(logit_scale)))
+        self.fairness_loss = fairness and MODELS.build(
+            dict(fairness, num_classes=num_classes)
+        )
+
+    def joint_feature(self, feats: tuple) -> torch.Tensor:
+        """Return ``g``, (B, E), of unit length, for the alignment."""
+        return F.normalize(self.pre_logits(feats), dim=-1)
+
+    def classify(self, feature: torch.Tensor) -> torch.Tensor:
+        """Return logits (B, K) of the global feature (B, E)."""
+        raise NotImplementedError
+
+    def forward(self, feats: tuple) -> torch.Tensor:
+        """Return logits (B, K) of the global feature (B, E)."""
+        scale = self.logit_scale
+        feature = in_precision(self.pre_logits(feats), scale.dtype)
+        with torch.autocast(scale.device.type, enabled=False):
+            return self.classify(feature)
+
+    def loss(
+        self,
+        feats: tuple[torch.Tensor, ...],
+        data_samples: list[DataSample],
+        teacher_probs: torch.Tensor,
+    ) -> dict[str, torch.Tensor]:
+        """Compute ``L_st`` and ``L_fair``.
+
+        Labels, where the samples have them, are only logged: they reach no
+        loss.
+
+        Args:
+            feats: Student features of the strong view; the last is (B, E).
+            data_samples: The batch's samples.
+            teacher_probs: Teacher probabilities on the weak view, (B, K).
+
+        Returns:
+            ``loss_st``, ``loss_fair``; ``conf_ratio``, the share of confident
+            samples in [0, 1]; ``teacher_confidence``, the mean of ``max q``;
+            the pseudo-labels' most frequent class and its share in [0, 1],
+            ``top_class`` and ``top_class_share``; with labels,
+            ``pseudo_label_acc``, the accuracy of the confident pseudo-labels
+            in [0, 1].
+        """
+        logits = self(feats)
+        losses = dict(
+            loss_st=self_training_loss(logits, teacher_probs, self.threshold)
+        )
+        if self.fairness_loss is not None:
+            losses['loss_fair'] = self.fairness_loss(logits)
+        confidence, pseudo_label = teacher_probs.max(dim=1)
+        confident = (confidence > self.threshold).float()
+        losses['conf_ratio'] = confident.mean()
+        losses['teacher_confidence'] = confidence.mean()
+        losses['top_class'], losses['top_class_share'] = most_frequent(
+            pseudo_label, self.num_classes
+        )
+        if all('gt_label' in sample for sample in data_samples):
+            label = torch.cat([sample.gt_label for sample in data_samples])
+            label = to_device(label, pseudo_label.device)
+            correct = (pseudo_label == label).float()
+            losses['pseudo_label_acc'] = (
+                correct * confident
+            ).sum() / confident.sum().clamp(min=1)
+        return losses
+
+
+@MODELS.register_module()
+class PseudoLabelHead(SelfTrainingHead):
+    """A text-initialised classifier of unit features.
+
+    ``logits = s * g @ W``: ``W`` (E x K) starts as the text embeddings, is
+    trained and never re-normalised; the scale ``s`` is fixed (Sec. 3.1), 100
+    for OpenAI's CLIP. Takes the arguments of :class:`SelfTrainingHead`.
+    """
+
+    def __init__(self, *args, logit_scale: float = 100.0, **kwargs) -> None:
+        super().__init__(*args, logit_scale=logit_scale, **kwargs)
+        self.classifier = nn.Parameter(
+            torch.zeros(self.in_channels, self.num_classes)
+        )
+
+    def init_weights(self) -> None:
+        """Start from random unit columns; text embeddings replace them."""
+        super().init_weights()
+        with torch.no_grad():
+            self.classifier.copy_(
+                F.normalize(torch.randn_like(self.classifier), dim=0)
+            )
+
+    def joint_feature(self, feats: tuple[torch.Tensor, ...]) -> torch.Tensor:
+        """Return ``g``, (B, E), which is of unit length already."""
+        return self.pre_logits(feats)
+
+    def classify(self, feature: torch.Tensor) -> torch.Tensor:
+        """Compare the global feature (B, E) with each class."""
+        return self.logit_scale * feature @ self.classifier
+
+
+@MODELS.register_module()
+class LinearPseudoLabelHead(SelfTrainingHead):
+    """The linear layer of a supervised classifier, trained on pseudo-labels.
+
+    ``logits = s * (W x + b)`` of the feature as it comes, of any length. A
+    trained head brings its own scale in the length of ``W``, so ``s = 1``
+    keeps its confidences; a larger ``s`` sharpens them, a smaller one
+    flattens them, and ``threshold`` is compared with the result. Takes the
+    arguments of :class:`SelfTrainingHead`.
+    """
+
+    def __init__(self, *args, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        self.fc = nn.Linear(self.in_channels, self.num_classes)
+
+    def classify(self, feature: torch.Tensor) -> torch.Tensor:
+        """Apply the linear layer to the global feature (B, E)."""
+        return self.logit_scale * self.fc(feature)
+
+
+@MODELS.register_module()
+class DistilledPseudoLabelHead(LinearPseudoLabelHead):
+    """The two linear layers of DeiT: of the class and distillation token.
+
+    Their logits are averaged, as DeiT does when it predicts. Alignment takes
+    the mean of the two tokens as the global feature.
+    """
+
+    def __init__(self, *args, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        self.fc_dist = nn.Linear(self.in_channels, self.num_classes)
+
+    def joint_feature(self, feats: tuple[tuple, ...]) -> torch.Tensor:
+        """Return the mean token, (B, E), of unit length."""
+        return F.normalize(sum(self.pre_logits(feats)) / 2, dim=-1)
+
+    def classify(self, feature: tuple[torch.Tensor, ...]) -> torch.Tensor:
+        """Average the logits of both tokens, each (B, E)."""
+        cls_token, dist_token = feature
+        logits = (self.fc(cls_token) + self.fc_dist(dist_token)) / 2
+        return self.logit_scale * logits

@@ -1,0 +1,216 @@
+"""From a command line to MMEngine's runner."""
+
+import argparse
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from mmengine.config import Config
+from mmengine.logging import print_log
+from mmengine.runner import Runner
+
+from ..checkpoints.resume import check_resumable, find_resumable, is_remote
+from ..engine.guards import check_training_data
+from .batch_rule import count_processes, follow_batch
+from .command import OverrideAction, naming_loader, without_start
+
+
+def parse_args(
+    description: str, phase: str, argv: list[str] | None = None
+) -> argparse.Namespace:
+    """Parse the options of ``tools/train.py`` and ``tools/test.py``.
+
+    Args:
+        description: Shown by ``--help``.
+        phase: ``'train'`` or ``'test'``.
+        argv: Arguments; those of the process by default.
+    """
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument('config', help='config file')
+    if phase == 'test':
+        parser.add_argument('checkpoint', help='checkpoint to evaluate')
+    parser.add_argument(
+        '--work-dir',
+        help='where logs and checkpoints go; '
+        'work_dirs/<name of the config> by default',
+    )
+    if phase == 'train':
+        parser.add_argument(
+            '--resume',
+            nargs='?',
+            const='auto',
+            help='go on from the newest whole checkpoint in the work dir, or '
+            'from the given one',
+        )
+        parser.add_argument(
+            '--amp', action='store_true', help='automatic mixed precision'
+        )
+    parser.add_argument(
+        '--launcher',
+        choices=['none', 'pytorch', 'slurm', 'mpi'],
+        default='none',
+        help='how the processes were started',
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=OverrideAction,
+        metavar='KEY=VALUE',
+        help='override config keys, e.g. model.head.threshold=0.5',
+    )
+    return parser.parse_args(argv)
+
+
+def load_config(args: argparse.Namespace) -> Config:
+    """Read the config and merge the command line's options into it.
+
+    Raises:
+        FileNotFoundError: If there is no such config or checkpoint.
+    """
+    if not Path(args.config).is_file():
+        raise FileNotFoundError(f'there is no config {args.config}')
+    cfg = Config.fromfile(args.config)
+    if args.cfg_options:
+        cfg.merge_from_dict(args.cfg_options)
+    cfg.launcher = args.launcher
+    cfg.work_dir = (
+        args.work_dir
+        or cfg.get('work_dir')
+        or str(Path('work_dirs') / Path(args.config).stem)
+    )
+    checkpoint = getattr(args, 'checkpoint', None)
+    if checkpoint:
+        cfg.load_from = checkpoint
+    if getattr(args, 'amp', False):
+        cfg.optim_wrapper.type = 'AmpOptimWrapper'
+        cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+    return cfg
+
+
+def choose_checkpoint(cfg: Config, resume: str | None) -> list[str]:
+    """Settle what a run goes on from.
+
+    Args:
+        cfg: Config of the run; ``resume`` and ``load_from`` are set in place.
+            A run without any checkpoint yet begins as without ``--resume``.
+        resume: A checkpoint, ``'auto'`` for the newest whole one of the work
+            dir, or ``None``.
+
+    Returns:
+        What was chosen and what was skipped, to be logged.
+
+    Raises:
+        FileNotFoundError: If the given checkpoint does not exist.
+        ValueError: If the given one, or any in the work dir, is not whole.
+    """
+    if cfg.get('resume') and not resume:
+        resume = cfg.get('load_from') or 'auto'
+    if not resume:
+        return []
+    if resume != 'auto':
+        if not is_remote(resume):
+            check_resumable(resume)
+        cfg.resume, cfg.load_from = True, resume
+        return []
+    newest, skipped = find_resumable(cfg.work_dir)
+    if newest is None:
+        cfg.resume = False
+        return [f'--resume: no checkpoint in {cfg.work_dir}, the run begins']
+    cfg.resume, cfg.load_from = True, newest
+    return [f'--resume skips {reason}' for reason in skipped] + [
+        f'--resume goes on from {newest}'
+    ]
+
+
+def use_gloo(cfg: Config) -> None:
+    """Join the processes over gloo: MMEngine's launcher needs CUDA.
+
+    MMEngine binds every process to a GPU, and its data-parallel wrapper
+    names a device, which PyTorch refuses for models on the CPU.
+    """
+    dist.init_process_group('gloo')
+    cfg.model_wrapper_cfg = dict(
+        type='MMDistributedDataParallel', device_ids=None
+    )
+    print_log(
+        f'no CUDA device: {dist.get_world_size()} processes on the CPU, '
+        'joined by gloo',
+        'current',
+    )
+
+
+def build_trainer(cfg: Config, args: argparse.Namespace) -> Runner:
+    """Build a runner for training and check its data.
+
+    Args:
+        cfg: Config of the run, adjusted in place.
+        args: The command line.
+    """
+    changes = follow_batch(cfg, count_processes(args.launcher))
+    resumed = choose_checkpoint(cfg, args.resume)
+    runner = Runner.from_cfg(cfg)
+    if changes:
+        runner.logger.info(changes)
+    for line in resumed:
+        runner.logger.info(line)
+    # before the schedule is built, which fails without a clear reason
+    with naming_loader('train_dataloader'):
+        loader = runner.train_dataloader
+    check_training_data(loader)
+    return runner
+
+
+def build_tester(cfg: Config) -> Runner:
+    """Build a runner that tests a checkpoint.
+
+    MUST's start is not read, as the checkpoint brings all weights. The config
+    that is written into the work dir keeps it: training from that one would
+    begin with random weights otherwise.
+
+    Args:
+        cfg: Config of the run, with ``load_from``.
+    """
+    if cfg.model.get('type') == 'MUST':
+        runner = Runner.from_cfg(without_start(cfg))
+        runner.cfg.model.start = cfg.model.get('start')
+        runner.dump_config()
+    else:
+        runner = Runner.from_cfg(cfg)
+    # the evaluators, which are built here too, raise ValueErrors of their own
+    with naming_loader('test_dataloader', (OSError, RuntimeError)):
+        _ = runner.test_loop
+    return runner
+
+
+def build_runner(
+    description: str, phase: str, argv: list[str] | None = None
+) -> Runner:
+    """Build the runner that a command line describes.
+
+    Args:
+        description: Shown by ``--help``.
+        phase: ``'train'`` or ``'test'``.
+        argv: Arguments; those of the process by default.
+    """
+    args = parse_args(description, phase, argv)
+    cfg = load_config(args)
+    if args.launcher == 'pytorch' and not torch.cuda.is_available():
+        use_gloo(cfg)
+    if phase == 'train':
+        return build_trainer(cfg, args)
+    return build_tester(cfg)
+
+
+def main(description: str, phase: str, argv: list[str] | None = None) -> None:
+    """Run a command line: build its runner, train or test.
+
+    Args:
+        description: Shown by ``--help``.
+        phase: ``'train'`` or ``'test'``.
+        argv: Arguments; those of the process by default.
+    """
+    runner = build_runner(description, phase, argv)
+    getattr(runner, phase)()
+    if dist.is_initialized():
+        # gloo's threads abort a process that ends while they still run
+        dist.destroy_process_group()

@@ -1,0 +1,1 @@
+"""Loading, crops, views, RandAugment, the mask generator."""

@@ -1,0 +1,1 @@
+"""Checks of config values, distributed helpers, paths, scalars, versions."""

@@ -1,0 +1,43 @@
+"""Where configs and tools lie: in the repository or in the package."""
+
+from pathlib import Path
+
+_PACKAGE = Path(__file__).resolve().parents[1]
+
+
+def _find(folder: str, name: str) -> Path:
+    for root in (_PACKAGE / '.mim', _PACKAGE.parent):
+        if (root / folder / name).is_file():
+            return root / folder / name
+    raise FileNotFoundError(f'must_mm has no {folder}/{name}')
+
+
+def model_index_path() -> Path:
+    """Find the index of this project's models, ``model-index.yml``.
+
+    Raises:
+        FileNotFoundError: If there is none.
+    """
+    return _find('.', 'model-index.yml')
+
+
+def config_path(name: str) -> Path:
+    """Find a config of this project.
+
+    Args:
+        name: Path below ``configs/``, for instance
+            ``must/quickstart_digits.py``.
+
+    Raises:
+        FileNotFoundError: If there is no such config.
+    """
+    return _find('configs', name)
+
+
+def tool_path(name: str) -> Path:
+    """Find a tool of this project, for instance ``train.py``.
+
+    Raises:
+        FileNotFoundError: If there is no such tool.
+    """
+    return _find('tools', name)

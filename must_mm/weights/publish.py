@@ -1,0 +1,376 @@
+"""From a checkpoint of MUST to a plain classifier that needs nothing of it.
+
+A CLIP vision transformer becomes parts of MMPretrain alone, which compute the
+same logits; other backbones and necks are kept as they are.
+"""
+
+import ast
+import copy
+import hashlib
+import io
+import math
+from pathlib import Path
+
+import torch
+from mmengine.config import Config
+from mmpretrain import get_model
+from mmpretrain.models import ImageClassifier
+from mmpretrain.registry import MODELS
+
+from ..checkpoints.plain import load_tensors
+from ..checkpoints.whole_file import write_whole
+from .plain_config import check_types
+
+_PARTS = ('backbone', 'neck', 'head')
+# Heads of MUST, MMPretrain's heads with the same function, and the linear
+# layers that go from one to the other.
+_FOLDED = {
+    'PseudoLabelHead': 'LinearClsHead',
+    'LinearPseudoLabelHead': 'LinearClsHead',
+    'DistilledPseudoLabelHead': 'DeiTClsHead',
+}
+_LAYERS = {
+    'LinearClsHead': {'fc': 'fc'},
+    'DeiTClsHead': {'fc': 'layers.head', 'fc_dist': 'layers.head_dist'},
+}
+
+
+def read_config(text: str) -> dict:
+    """Read the config text that MMEngine keeps in checkpoints, as data.
+
+    Nothing is executed: literals and calls of ``dict`` are all there is.
+
+    Raises:
+        ValueError: If there is anything else.
+    """
+
+    def value(node: ast.expr):
+        if isinstance(node, ast.Constant):
+            return node.value
+        if isinstance(node, ast.List):
+            return [value(item) for item in node.elts]
+        if isinstance(node, ast.Tuple):
+            return tuple(value(item) for item in node.elts)
+        if isinstance(node, ast.Dict) and None not in node.keys:
+            pairs = zip(node.keys, node.values, strict=True)
+            return {value(key): value(item) for key, item in pairs}
+        if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+            return -value(node.operand)
+        if (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Name)
+            and node.func.id == 'dict'
+            and all(isinstance(arg, ast.Dict) for arg in node.args)
+            and all(item.arg for item in node.keywords)
+        ):
+            pairs = {item.arg: value(item.value) for item in node.keywords}
+            return dict(*map(value, node.args), **pairs)
+        raise ValueError(
+            'the config in the checkpoint holds more than literals: '
+            f'{ast.unparse(node)[:60]!r}'
+        )
+
+    config = {}
+    for node in ast.parse(text).body:
+        if not isinstance(node, ast.Assign) or not isinstance(
+            node.targets[0], ast.Name
+        ):
+            raise ValueError(
+                'the config in the checkpoint holds more than settings: '
+                f'{ast.unparse(node)[:60]!r}'
+            )
+        config[node.targets[0].id] = value(node.value)
+    return config
+
+
+def plain_classifier(
+    config: dict, state: dict[str, torch.Tensor]
+) -> tuple[dict, dict[str, torch.Tensor]]:
+    """Replace the parts of MUST by MMPretrain's where it has them.
+
+    Args:
+        config: Config of a classifier: ``backbone``, ``neck``, ``head``.
+        state: Its parameters and buffers.
+
+    Returns:
+        Config and parameters of a classifier with the same logits.
+    """
+    model = {
+        part: copy.deepcopy(config[part])
+        for part in _PARTS
+        if config.get(part)
+    }
+    state = {
+        name: tensor
+        for name, tensor in state.items()
+        if not name.startswith('head.fairness_loss.')
+    }
+    if model['head']['type'] in _FOLDED:
+        _fold_scale(model, state)
+    if (
+        model['backbone']['type'] == 'VisionTransformer'
+        and model['neck']['type'] == 'CLIPProjection'
+        and model['head']['type'] == 'LinearClsHead'
+    ):
+        _use_linear_neck(model, state)
+    return model, {k: v.detach().contiguous() for k, v in state.items()}
+
+
+def _fold_scale(model: dict, state: dict) -> None:
+    """Make the head MMPretrain's, the logit scale a part of its weights."""
+    scale = state.pop('head.logit_scale')
+    if 'head.classifier' in state:  # of text, without a bias
+        weight = state.pop('head.classifier').T
+        state['head.fc.weight'] = weight
+        state['head.fc.bias'] = weight.new_zeros(len(weight))
+    head = model['head']
+    model['head'] = dict(
+        type=_FOLDED[head['type']],
+        num_classes=head['num_classes'],
+        in_channels=head['in_channels'],
+    )
+    for layer, target in _LAYERS[model['head']['type']].items():
+        for kind in ('weight', 'bias'):
+            value = state.pop(f'head.{layer}.{kind}')
+            state[f'head.{target}.{kind}'] = scale * value
+
+
+def _use_linear_neck(model: dict, state: dict) -> None:
+    """Normalise the class token's projection by a LayerNorm.
+
+    MMPretrain has no neck that scales to unit length, but of ``(y, -y)`` the
+    mean is 0 and the variance ``|y|^2 / E``: LayerNorm makes of it
+    ``sqrt(E) (y, -y) / |y|``, and the head reads the first half.
+    """
+    proj = state.pop('neck.proj').T  # (E, D)
+    embed, width = proj.shape
+    model['backbone'].update(final_norm=True, out_type='cls_token')
+    model['neck'] = dict(
+        type='LinearNeck',
+        in_channels=width,
+        out_channels=2 * embed,
+        norm_cfg=dict(type='LN', eps=1e-12),
+    )
+    model['head']['in_channels'] = 2 * embed
+    for kind in ('weight', 'bias'):
+        state[f'backbone.ln1.{kind}'] = state.pop(f'neck.ln_post.{kind}')
+    state['neck.fc.weight'] = torch.cat([proj, -proj])
+    state['neck.fc.bias'] = proj.new_zeros(2 * embed)
+    state['neck.norm.weight'] = proj.new_ones(2 * embed)
+    state['neck.norm.bias'] = proj.new_zeros(2 * embed)
+    weight = state['head.fc.weight'] / math.sqrt(embed)
+    state['head.fc.weight'] = torch.cat(
+        [weight, torch.zeros_like(weight)], dim=1
+    )
+
+
+def read_trained(
+    path: str | Path, teacher: bool
+) -> tuple[dict, dict[str, torch.Tensor], list[str] | None]:
+    """Read student or teacher from a checkpoint.
+
+    Class names are those of the data set the run trained on, or else those
+    that it started with.
+
+    Args:
+        path: A checkpoint of a MUST run, or a converted zero-shot classifier.
+        teacher: Whether the teacher is wanted.
+
+    Returns:
+        Its config, with ``model`` and ``test_dataloader``; its state dict;
+        and its class names, if the checkpoint has them.
+
+    Raises:
+        ValueError: If the checkpoint holds no such classifier.
+    """
+    content = load_tensors(path)
+    meta = content.get('meta', {})
+    if 'config' in meta:
+        config = meta['config']
+    elif 'cfg' in meta:
+        config = read_config(meta['cfg'])
+    else:
+        raise ValueError(
+            f'{path} does not say how its model is built: it is neither a '
+            'checkpoint of a run nor of tools/convert_clip.py'
+        )
+    prefix = 'teacher.' if teacher else ''
+    state = {
+        name.removeprefix(prefix): tensor
+        for name, tensor in content['state_dict'].items()
+        if name.startswith(tuple(f'{prefix}{part}.' for part in _PARTS))
+    }
+    if not state:
+        raise ValueError(
+            f'{path} holds no {"teacher" if teacher else "model"}'
+        )
+    count = config['model']['head']['num_classes']
+    start = config['model'].get('start') or {}
+    named = (meta.get('dataset_meta') or {}).get('classes')
+    for classes in (named, start.get('classes')):
+        if isinstance(classes, (list, tuple)) and len(classes) == count:
+            return config, state, list(classes)
+    return config, state, None
+
+
+def publish(
+    checkpoint: str | Path, out: str | Path, teacher: bool = False
+) -> tuple[Path, Path]:
+    """Write a plain classifier and the config that it loads into, strictly.
+
+    Args:
+        checkpoint: See :func:`read_trained`.
+        out: Where to, such as ``pets.pth``; the first 8 digits of the file's
+            SHA-256 are added to the name.
+        teacher: Whether to take the teacher.
+
+    Returns:
+        Paths of the checkpoint, which holds tensors and class names, and of
+        the config beside it.
+
+    Raises:
+        FileNotFoundError: If there is no such checkpoint.
+        ValueError: If it holds no such classifier.
+    """
+    config, state, classes = read_trained(checkpoint, teacher)
+    model, state = plain_classifier(config['model'], state)
+    preprocessor = {
+        key: value
+        for key, value in config['model']['data_preprocessor'].items()
+        if key in ('mean', 'std', 'to_rgb')
+    }
+    num_classes = model['head']['num_classes']
+    plain = dict(
+        default_scope='mmpretrain',
+        model=dict(
+            type='ImageClassifier',
+            **model,
+            data_preprocessor=dict(
+                type='ClsDataPreprocessor',
+                num_classes=num_classes,
+                **preprocessor,
+            ),
+        ),
+    )
+    pipeline = _test_pipeline(config)
+    if pipeline:
+        plain['test_dataloader'] = dict(
+            dataset=dict(type='CustomDataset', pipeline=pipeline)
+        )
+    check_types(plain, checkpoint)
+    if _needs_must_mm(plain['model']):
+        plain['custom_imports'] = dict(
+            imports=['must_mm'], allow_failed_imports=False
+        )
+    _check_strictly(plain, state)
+
+    content = dict(state_dict=state)
+    if classes is not None:
+        content['meta'] = dict(dataset_meta=dict(classes=classes))
+    buffer = io.BytesIO()  # written to a file, its name would be part of it
+    torch.save(content, buffer)
+    digest = hashlib.sha256(buffer.getbuffer()).hexdigest()[:8]
+    out = Path(out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    weights = out.with_name(f'{out.stem}-{digest}.pth')
+    write_whole(weights, buffer.getbuffer())
+    described = weights.with_suffix('.py')
+    described.write_text(Config(plain).pretty_text, encoding='utf-8')
+    return weights, described
+
+
+def _test_pipeline(config: dict) -> list | None:
+    """The test pipeline, images loaded as MMPretrain does."""
+    loader = config.get('test_dataloader') or config.get('val_dataloader')
+    pipeline = loader and loader['dataset'].get('pipeline')
+    return pipeline and [
+        # what MMPretrain has without this package
+        dict(type='LoadImageFromFile') if step['type'] == 'LoadImage' else step
+        for step in pipeline
+    ]
+
+
+def _image_size(config: dict) -> tuple[int, int]:
+    """Height and width of the test images."""
+    for step in reversed(_test_pipeline(config) or []):
+        size = step.get('crop_size', step.get('scale'))
+        if size is not None:
+            return size if isinstance(size, (tuple, list)) else (size, size)
+    raise ValueError(
+        'test_dataloader.dataset.pipeline does not say how large the images '
+        'are: it has neither CenterCrop nor Resize'
+    )
+
+
+def _needs_must_mm(model: dict) -> bool:
+    classes = (
+        MODELS.get(model[part]['type']) for part in _PARTS if part in model
+    )
+    return any(c.__module__.split('.')[0] == 'must_mm' for c in classes)
+
+
+def _check_strictly(config: dict, state: dict[str, torch.Tensor]) -> None:
+    """Load into a fresh model; every parameter has to be there.
+
+    Raises:
+        ValueError: If they do not match.
+    """
+    model = get_model(Config(copy.deepcopy(config)))
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        raise ValueError(
+            f'the weights do not fill a plain classifier: {error}'
+        ) from error
+
+
+def load_published(weights: str | Path, config: str | Path) -> ImageClassifier:
+    """Load what :func:`publish` wrote, strictly, in eval mode."""
+    model = get_model(str(config))
+    model.load_state_dict(load_tensors(weights)['state_dict'])
+    return model
+
+
+def export_onnx(model: ImageClassifier, path: str | Path) -> float:
+    """Write a classifier as ONNX: normalised images in, logits out.
+
+    Args:
+        model: A classifier with a config, as :func:`load_published` returns.
+        path: The ``.onnx`` file.
+
+    Returns:
+        Largest difference to the model's logits on random images over the
+        largest logit, as computed by onnxruntime.
+
+    Raises:
+        ImportError: If the packages of ``must_mm[onnx]`` are missing.
+    """
+    try:
+        import onnxruntime
+        import onnxscript  # noqa: F401  torch.onnx reads the model with it
+    except ImportError as error:
+        raise ImportError(
+            f'{error}: install the packages of must_mm[onnx]'
+        ) from error
+    images = torch.randn(2, 3, *_image_size(model._config))
+    size = sum(p.numel() * p.element_size() for p in model.parameters())
+    torch.onnx.export(
+        model.eval(),
+        (images,),
+        str(path),
+        input_names=['images'],
+        output_names=['logits'],
+        dynamic_shapes={'inputs': {0: torch.export.Dim('batch')}},
+        # one file, unless it is larger than protobuf allows
+        external_data=size > 1.9e9,
+        dynamo=True,
+        verbose=False,
+    )
+    session = onnxruntime.InferenceSession(
+        str(path), providers=['CPUExecutionProvider']
+    )
+    (found,) = session.run(None, {'images': images.numpy()})
+    with torch.no_grad():
+        expected = model(images)
+    error = (torch.from_numpy(found) - expected).abs().max()
+    return (error / expected.abs().max()).item()

@@ -1,0 +1,291 @@
+"""The EMA teacher: ramp, trajectory, accumulation, resume, validation."""
+
+import pytest
+import torch
+from mmengine.hooks import Hook
+from mmpretrain.registry import MODELS
+from torch import nn
+
+from must_mm.checkpoints.plain import load_tensors
+from must_mm.engine.ema_teacher import (
+    EMATeacherHook,
+    ema_decay,
+    ema_update,
+    unwrap,
+)
+from tests.tiny import build, train, weights
+
+START, END, WARMUP = 0.5, 0.9, 4  # as in tiny_config
+
+
+class Trajectory(Hook):
+    """Keeps all weights after every iteration, and the gradients' owners."""
+
+    priority = 'LOW'  # after the teacher's update
+
+    def __init__(self):
+        self.states, self.with_grad = [], set()
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        if not self.states:
+            self.states.append(weights(runner))
+            runner.optim_wrapper.optimizer.register_step_pre_hook(
+                lambda *_: self.with_grad.update(
+                    name
+                    for name, param in runner.model.named_parameters()
+                    if param.grad is not None
+                )
+            )
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, **_):
+        self.states.append(weights(runner))
+
+
+def teacher_hook(runner) -> EMATeacherHook:
+    return next(h for h in runner.hooks if isinstance(h, EMATeacherHook))
+
+
+def assert_average(after, before, decay):
+    """Check one update of every parameter and buffer.
+
+    Tolerance: one float32 lerp, a few units in the last place (6e-8) of the
+    operands.
+    """
+    names = [name for name in after if name.startswith('teacher.')]
+    assert 'teacher.head.logit_scale' in names  # buffers as well
+    for name in names:
+        student = after[name[len('teacher.') :]].double()
+        expected = decay * before[name].double() + (1 - decay) * student
+        torch.testing.assert_close(
+            after[name].double(),
+            expected,
+            rtol=1e-6,
+            atol=1e-7 * max(1, float(student.abs().max())),
+            msg=lambda text, name=name: f'{name}: {text}',
+        )
+
+
+def test_ramp():
+    ramp = [ema_decay(t, 0.99, 0.9998, 4) for t in range(7)]
+    # the decays in the recordings of the published system
+    expected = [0.99, 0.99245, 0.9949, 0.99735, 0.9998, 0.9998, 0.9998]
+    assert ramp == pytest.approx(expected, rel=1e-12)
+    assert ramp[0] == 0.99
+    assert ema_decay(0, 0.99, 0.9998, 0) == 0.9998
+
+
+def test_update_of_parameters_buffers_and_counters():
+    torch.manual_seed(0)
+    teacher, student = nn.BatchNorm1d(3), nn.BatchNorm1d(3)
+    nn.init.normal_(student.weight)
+    student.running_mean.normal_()
+    student.num_batches_tracked.fill_(7)
+
+    def both(module):
+        return [p.detach() for p in module.parameters()] + list(
+            module.buffers()
+        )
+
+    before = [value.clone() for value in both(teacher)]
+    ema_update(both(teacher), both(student), 0.9)
+    for old, new, source in zip(
+        before, both(teacher), both(student), strict=True
+    ):
+        if new.is_floating_point():
+            torch.testing.assert_close(new, 0.9 * old + 0.1 * source)
+        else:
+            assert new == source == 7
+
+
+def test_trajectory_equals_a_naive_recomputation(config):
+    seen = Trajectory()
+    runner = train(config, seen)
+    states = seen.states
+    assert len(states) == 1 + 9
+    for name, value in states[0].items():  # the start: an exact copy
+        if name.startswith('teacher.'):
+            assert torch.equal(value, states[0][name[len('teacher.') :]])
+    assert_average(states[1], states[0], START)  # t = 0: exactly d0
+    for t in range(9):
+        decay = START + (END - START) * min(1, t / WARMUP)
+        assert_average(states[t + 1], states[t], decay)
+        name = 'backbone.layers.0.attn.qkv.weight'
+        assert not torch.equal(states[t + 1][name], states[t][name])
+    assert teacher_hook(runner).step == 9
+    logged = runner.message_hub.get_scalar('train/ema_decay')
+    assert logged.current() == pytest.approx(END)
+
+
+def test_one_update_per_optimizer_step(config):
+    """Accumulating two of 3 x 3 iterations: steps after 2, 4, 6, 8 and 9."""
+    config.optim_wrapper.accumulative_counts = 2
+    seen = Trajectory()
+    runner = train(config, seen)
+    steps = 0
+    for iteration in range(9):
+        before, after = seen.states[iteration : iteration + 2]
+        if iteration in (1, 3, 5, 7, 8):
+            decay = START + (END - START) * min(1, steps / WARMUP)
+            assert_average(after, before, decay)
+            steps += 1
+        else:  # nothing moves (the running average of fairness apart)
+            for name in after:
+                assert torch.equal(after[name], before[name]), name
+    assert teacher_hook(runner).step == steps == 5
+
+
+def test_teacher_never_trains(config):
+    seen = Trajectory()
+    runner = train(config, seen)
+    model = unwrap(runner.model)
+    assert not any('teacher' in name for name in seen.with_grad)
+    assert any(name.startswith('backbone.') for name in seen.with_grad)
+    owned = {
+        id(p)
+        for group in runner.optim_wrapper.param_groups
+        for p in group['params']
+    }
+    for param in model.teacher.parameters():
+        assert not param.requires_grad and param.grad is None
+        assert id(param) not in owned
+    model.train()
+    assert model.backbone.training
+    assert not any(module.training for module in model.teacher.modules())
+
+
+def test_step_counter_is_saved_and_resumed(config):
+    """The ramp goes on where it stopped, and the teacher is not reset."""
+    config.train_cfg.max_epochs = 1
+    train(config)
+    path = f'{config.work_dir}/epoch_1.pth'
+    assert load_tensors(path)['ema_teacher'] == dict(step=3)
+
+    config.train_cfg.max_epochs, config.resume = 2, True
+    seen = Trajectory()
+    runner = train(config, seen)
+    assert teacher_hook(runner).step == 6
+    saved = load_tensors(path)['state_dict']
+    for name, value in saved.items():
+        assert torch.equal(seen.states[0][name], value), name
+    assert_average(seen.states[1], seen.states[0], START + 0.4 * 3 / WARMUP)
+
+
+def test_load_from_starts_anew(config):
+    """Unlike resume: the ramp restarts and the teacher is a copy again."""
+    config.train_cfg.max_epochs = 1
+    train(config)
+    config.load_from = f'{config.work_dir}/epoch_1.pth'
+    student = load_tensors(config.load_from)['state_dict']
+    seen = Trajectory()
+    train(config, seen)
+    for name, value in seen.states[0].items():
+        assert torch.equal(value, student[name.removeprefix('teacher.')])
+    assert_average(seen.states[1], seen.states[0], START)
+
+
+def test_resume_of_a_foreign_checkpoint_says_so(config):
+    config.train_cfg.max_epochs = 1
+    train(config)
+    path = f'{config.work_dir}/epoch_1.pth'
+    checkpoint = load_tensors(path)
+    del checkpoint['ema_teacher']
+    torch.save(checkpoint, path)
+    config.resume = True
+    with pytest.raises(ValueError, match='load_from.*instead of --resume'):
+        train(config)
+
+
+@pytest.mark.parametrize(
+    'options, key',
+    [
+        (dict(decay_start=1.1), 'decay_start'),
+        (dict(decay_end=-0.1), 'decay_end'),
+        (dict(warmup_steps=-1), 'warmup_steps'),
+    ],
+)
+def test_out_of_range_names_the_key(options, key):
+    with pytest.raises(ValueError, match=f'EMATeacherHook.{key}'):
+        EMATeacherHook(**options)
+
+
+def test_other_models_are_refused():
+    with pytest.raises(TypeError, match="model.type='MUST'"):
+        unwrap(nn.Linear(1, 1))
+
+
+def make_them_differ(model) -> None:
+    """Give the teacher a head that prefers other classes."""
+    with torch.no_grad():
+        head = model.teacher.head.classifier
+        head.copy_(head.roll(1, dims=1))
+
+
+@pytest.mark.parametrize('phase', ['val', 'test'])
+def test_both_are_evaluated(config, tmp_path, phase):
+    """Labels made from the predictions: 18 of 24 the student's, 6 not."""
+    runner = build(config)
+    model = unwrap(runner.model)
+    model.init_weights()
+    make_them_differ(model)
+    student = model.eval()
+    loader = runner.build_dataloader(config.val_dataloader)
+    lines, teacher_hits = [], 0
+    for batch in loader:
+        images = model.data_preprocessor(batch)['inputs']
+        with torch.no_grad():
+            guesses = (
+                student(images).argmax(1),
+                model.teacher(images).argmax(1),
+            )
+        for own, other in zip(*map(torch.Tensor.tolist, guesses), strict=True):
+            sample = batch['data_samples'][len(lines) % 5]
+            name = sample.img_path.split('images/')[1]
+            label = own if len(lines) < 18 else (own + 1) % 4
+            lines.append(f'{name} {label}')
+            teacher_hits += other == label
+    (tmp_path / 'guesses.txt').write_text('\n'.join(lines))
+    config[f'{phase}_dataloader'].dataset.ann_file = str(
+        tmp_path / 'guesses.txt'
+    )
+    runner = build(config)
+    runner.model.load_state_dict(model.state_dict())
+    found = getattr(runner, phase)()
+    # percentages of 24 images, in float32
+    expected = {
+        'student/accuracy/top1': 75.0,
+        'teacher/accuracy/top1': 100 * teacher_hits / 24,
+    }
+    assert found == pytest.approx(expected, rel=1e-5)
+    assert teacher_hits != 18
+    assert unwrap(runner.model).predict_with == 'student'
+
+
+def test_every_validation_reports_both_and_the_start(config):
+    class Metrics(Hook):
+        seen = []
+
+        def after_val_epoch(self, runner, metrics=None):
+            self.seen.append((runner.iter, set(metrics)))
+
+    train(config, Metrics())
+    keys = {'student/accuracy/top1', 'teacher/accuracy/top1'}
+    assert Metrics.seen == [(at, keys) for at in (0, 3, 6, 9)]
+
+
+def test_the_best_checkpoint_can_be_kept(config):
+    """The validation of the start comes when its hook is ready."""
+    config.default_hooks.checkpoint.save_best = 'teacher/accuracy/top1'
+    runner = train(config)
+    best = runner.message_hub.get_info('best_ckpt')
+    assert load_tensors(best)['meta']['epoch'] <= 3
+
+
+def test_model_alone_predicts_with_the_configured(config):
+    config.model.predict_with = 'teacher'
+    model = MODELS.build(config.model)
+    model.init_weights()
+    make_them_differ(model)
+    images = torch.randn(2, 3, 32, 32)
+    model.eval()
+    with torch.no_grad():
+        assert torch.equal(model(images), model.teacher(images))

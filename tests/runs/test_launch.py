@@ -1,0 +1,122 @@
+"""From the command line to a runner; two processes without CUDA."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from mmengine.config import Config
+
+from must_mm.runs.launch import load_config, parse_args
+from must_mm.utils.distributed import free_port
+from tests.tiny import ROOT, launch
+
+
+@pytest.fixture
+def config_file(config, tmp_path):
+    config.dump(tmp_path / 'tiny.py')
+    return str(tmp_path / 'tiny.py')
+
+
+def test_options_reach_the_config(config_file, tmp_path):
+    args = parse_args(
+        '',
+        'train',
+        [
+            config_file,
+            '--work-dir',
+            str(tmp_path / 'there'),
+            '--amp',
+            '--cfg-options',
+            'model.head.threshold=0.25',
+            'train_cfg.max_epochs=7',
+        ],
+    )
+    cfg = load_config(args)
+    assert cfg.work_dir == str(tmp_path / 'there')
+    assert cfg.optim_wrapper.type == 'AmpOptimWrapper'
+    assert cfg.model.head.threshold == 0.25
+    assert cfg.train_cfg.max_epochs == 7
+    assert not cfg.resume and cfg.load_from is None
+
+
+def test_checkpoint_of_the_test_tool(config_file):
+    cfg = load_config(parse_args('', 'test', [config_file, 'x.pth']))
+    assert cfg.load_from == 'x.pth' and not cfg.resume
+
+
+def test_work_dir_is_named_after_the_config(config_file):
+    args = parse_args('', 'train', [config_file, '--cfg-options', 'work_dir='])
+    assert load_config(args).work_dir == os.path.join('work_dirs', 'tiny')
+
+
+def test_missing_config_says_so():
+    with pytest.raises(FileNotFoundError, match='no config nowhere.py'):
+        load_config(parse_args('', 'train', ['nowhere.py']))
+
+
+@pytest.mark.onedl
+def test_train_then_test(config_file, config, tmp_path):
+    """The test tool repeats the last validation, from the checkpoint."""
+    trained = launch('train', config_file)
+    trained.train()
+    expected = trained.val()
+    found = launch(
+        'test', config_file, tmp_path / 'run' / 'epoch_3.pth'
+    ).test()
+    assert set(found) == {'student/accuracy/top1', 'teacher/accuracy/top1'}
+    assert found == expected
+
+
+def test_the_start_may_be_gone(config, tmp_path):
+    """The checkpoint brings all weights; the start stays in the config."""
+    config.train_cfg.max_epochs = 1
+    config.dump(tmp_path / 'tiny.py')
+    launch('train', tmp_path / 'tiny.py').train()
+    config.model.start = dict(type='ConvertedStart', checkpoint='gone.pth')
+    config.dump(tmp_path / 'tiny.py')
+    checkpoint = tmp_path / 'run' / 'epoch_1.pth'
+    assert launch('test', tmp_path / 'tiny.py', checkpoint).test()
+    written = Config.fromfile(tmp_path / 'run' / 'tiny.py')
+    assert written.model.start == config.model.start
+
+
+def test_missing_test_data_names_the_loader(config, tmp_path):
+    config.test_dataloader.dataset.ann_file = 'gone.txt'
+    config.dump(tmp_path / 'tiny.py')
+    with pytest.raises(ValueError, match='test_dataloader.*gone.txt.*ann_fil'):
+        launch('test', tmp_path / 'tiny.py', 'x.pth')
+
+
+@pytest.mark.parametrize('option', ['foo', 'model.head.classes=[1,(2]'])
+def test_broken_option_says_so(config_file, option, capsys):
+    with pytest.raises(SystemExit):
+        parse_args('', 'train', [config_file, '--cfg-options', option])
+    error = capsys.readouterr().err
+    assert '--cfg-options' in error and f"'{option}' is no KEY=VALUE" in error
+
+
+@pytest.mark.dist
+@pytest.mark.skipif(torch.cuda.is_available(), reason='uses the GPU instead')
+def test_two_processes_train_over_gloo(config, tmp_path, subprocess_env):
+    config.train_dataloader.batch_size = 4
+    config.train_cfg.max_epochs = 1
+    config.log_level = 'INFO'
+    config.dump(tmp_path / 'tiny.py')
+    done = subprocess.run(
+        ['bash', ROOT / 'tools' / 'dist_train.sh', tmp_path / 'tiny.py', '2'],
+        env=dict(subprocess_env, PYTHON=sys.executable, PORT=str(free_port())),
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    output = done.stdout + done.stderr
+    assert done.returncode == 0, output[-3000:]
+    assert '2 processes on the CPU, joined by gloo' in output
+    assert 'teacher/accuracy/top1' in output
+    # 24 images over 2 x 4: three iterations
+    assert '[1][3/3]' in output
+    saved = torch.load(tmp_path / 'run' / 'epoch_1.pth', weights_only=True)
+    assert saved['ema_teacher'] == dict(step=3)
