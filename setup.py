@@ -12,7 +12,9 @@ from setuptools.command.build_py import build_py
 from setuptools.command.editable_wheel import editable_wheel
 
 ROOT = Path(__file__).resolve().parent
-SHIPPED = ('benchmarks', 'configs', 'tools', 'model-index.yml')
+SHIPPED = ('configs', 'tools', 'model-index.yml')
+#: Of no use without the repository around them.
+LEFT_OUT = ('__pycache__', 'benchmark.py', 'run_tests.sh')
 
 
 class BuildWithConfigs(build_py):
@@ -30,7 +32,7 @@ class BuildWithConfigs(build_py):
                     source,
                     target / name,
                     dirs_exist_ok=True,
-                    ignore=shutil.ignore_patterns('__pycache__'),
+                    ignore=shutil.ignore_patterns(*LEFT_OUT),
                 )
             elif source.is_file():
                 target.mkdir(parents=True, exist_ok=True)
@@ -100,6 +102,7 @@ setup(
         'quickstart': ['matplotlib'],
         'test': [
             'hypothesis',
+            'import-linter',
             'matplotlib',
             'onnx',
             'onnxruntime',

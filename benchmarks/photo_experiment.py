@@ -176,7 +176,7 @@ def table(results: dict[str, list[dict]]) -> str:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Command line of ``tools/photo_experiment.py``."""
+    """Command line of ``tools/benchmark.py photos``."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
         'photos', type=Path, help='folder with train, validation, test'

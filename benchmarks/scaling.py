@@ -236,7 +236,7 @@ def check(cfg: Config, size: int, batch: int) -> str:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Command line of ``tools/scaling.py``."""
+    """Command line of ``tools/benchmark.py scaling``."""
     parser = command.parser('What a training costs on many GPUs.')
     parser.add_argument(
         '--size',

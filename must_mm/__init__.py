@@ -10,48 +10,47 @@ from mmpretrain.apis import ModelHub
 from .checkpoints import plain  # noqa: F401
 from .datasets import CIFAR10BGR, CIFAR100BGR, GTSRB, UCF101Frames
 from .datasets.seeding import EpochSampler, SeedSample
-from .datasets.skip_bad_images import BadImageHook, SkipBadImages
+from .datasets.skip_bad_images import SkipBadImages
 from .engine.autocast import AutocastOptimWrapper
+from .engine.bad_images import BadImageHook
 from .engine.blocks import CompileBlocksHook, RecomputeBlocksHook
 from .engine.checkpoint_hook import SafeCheckpointHook
-from .engine.ema_teacher import (
-    EMATeacherHook,
+from .engine.ema_teacher import EMATeacherHook
+from .engine.feature_loops import FeatureTestLoop, FeatureValLoop
+from .engine.guards import ClassCheckHook, FairnessRestartHook
+from .engine.health import HealthHook
+from .engine.knn_monitor import KNNMonitorHook
+from .engine.late_scalars import LateRuntimeInfoHook
+from .engine.loops import (
     TeacherStudentTestLoop,
     TeacherStudentValLoop,
     ValidateStartHook,
 )
-from .engine.guards import ClassCheckHook, FairnessRestartHook
-from .engine.health import HealthHook
-from .engine.late_scalars import LateRuntimeInfoHook
 from .engine.maect_hooks import MAECTAveragesHook, MAECTCheckHook
 from .engine.optim import (
     HeadAndLayerDecayConstructor,
     LayerDecayConstructor,
     WarmupCosineLR,
 )
-from .evaluation import (
-    FeatureTestLoop,
-    FeatureValLoop,
-    KNNMetric,
-    KNNMonitorHook,
-)
+from .evaluation import KNNMetric
 from .models.heads import (
-    CLIPProjection,
     DistilledPseudoLabelHead,
     LinearPseudoLabelHead,
     PseudoLabelHead,
 )
 from .models.losses import FairnessLoss, GlobalLocalAlignmentLoss
 from .models.maect import MAECT
-from .models.masking import MaskColour, MaskToken, MUSTMaskGenerator
+from .models.masking import MaskColour, MaskToken
 from .models.must import MUST
+from .models.necks import CLIPProjection, UnitFeature
 from .models.neighbour_queue import NNQueue
 from .models.nnclr import NNCLRHead
-from .models.open_clip_backbone import OpenCLIPBackbone, UnitFeature
+from .models.open_clip_backbone import OpenCLIPBackbone
 from .models.preprocessor import TwoViewDataPreprocessor
 from .transforms import colours, shifts  # noqa: F401
 from .transforms.crops import AreaCrop, EdgeCrop
 from .transforms.loading import LoadImage
+from .transforms.mask_generator import MUSTMaskGenerator
 from .transforms.randaugment import PublishedRandAugment
 from .transforms.views import CropViews
 from .utils.paths import model_index_path

@@ -128,6 +128,8 @@ def test_readme_runs_as_written(clone, subprocess_env):
 @pytest.mark.parametrize('page', PAGES, ids=str)
 def test_other_pages_have_their_test(page):
     name = page.relative_to(ROOT).as_posix()
+    if not commands(page):
+        return
     assert name in TESTED_IN, f'no test runs the commands of {name}'
     for test in TESTED_IN[name]:
         assert (ROOT / 'tests' / test).is_file()

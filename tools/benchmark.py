@@ -1,10 +1,13 @@
-"""Images per second, side by side: tools/benchmark.py step|data ..."""
+"""What is measured: tools/benchmark.py step|data|photos|scaling ..."""
 
 import sys
 from importlib import import_module
 from pathlib import Path
 
-PARTS = ('step', 'data')
+#: Module of each benchmark.
+PARTS = dict(
+    step='step', data='data', photos='photo_experiment', scaling='scaling'
+)
 
 
 def main(argv: list[str]) -> None:
@@ -14,7 +17,7 @@ def main(argv: list[str]) -> None:
         print(f'usage: benchmark.py {{{",".join(PARTS)}}} ... [-h]')
         sys.exit(0 if asked else 2)
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-    import_module(f'benchmarks.{argv[0]}').main(argv[1:])
+    import_module(f'benchmarks.{PARTS[argv[0]]}').main(argv[1:])
 
 
 if __name__ == '__main__':

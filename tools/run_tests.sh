@@ -8,6 +8,7 @@ cd "$(dirname "$0")/.."
 make_env .venv-test upstream,test
 .venv-test/bin/python -m ruff check .
 .venv-test/bin/python -m ruff format --check .
+.venv-test/bin/lint-imports --no-cache
 # a process per core; files stay whole, for the fixtures they share
 parallel='--numprocesses=auto --maxprocesses=8 --dist=loadfile'
 .venv-test/bin/python -m pytest $parallel "$@"

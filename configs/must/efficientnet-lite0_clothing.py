@@ -3,7 +3,7 @@
 #
 # Paper: https://arxiv.org/abs/2206.02967
 # Measured: docs/backbones.md
-# Commands: python tools/photo_experiment.py FOLDER (start file, all runs,
+# Commands: python tools/benchmark.py photos FOLDER (start file, all runs,
 #           table)
 #           python tools/train.py configs/must/efficientnet-lite0_clothing.py
 #           (one run, with the start file that the first command has put

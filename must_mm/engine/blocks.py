@@ -9,8 +9,8 @@ from mmengine.hooks import Hook
 from mmpretrain.registry import HOOKS
 from torch.utils.checkpoint import checkpoint
 
+from ..utils.distributed import unwrap
 from ..utils.validation import check_type
-from .ema_teacher import unwrap
 
 STUDENT = ('backbone.layers',)
 STUDENT_AND_TEACHER = (*STUDENT, 'teacher.backbone.layers')

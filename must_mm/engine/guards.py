@@ -4,7 +4,8 @@ from mmengine.hooks import Hook
 from mmpretrain.registry import HOOKS
 from torch.utils.data import DataLoader
 
-from .ema_teacher import unwrap
+from ..models.must import MUST
+from ..utils.distributed import unwrap
 
 
 def check_training_data(loader: DataLoader) -> None:
@@ -34,7 +35,7 @@ class ClassCheckHook(Hook):
         """
         if runner.val_loop is None:
             return
-        num_classes = unwrap(runner.model).head.num_classes
+        num_classes = unwrap(runner.model, MUST).head.num_classes
         metainfo = getattr(runner.val_dataloader.dataset, 'metainfo', {})
         classes = metainfo.get('classes')
         if classes is not None and len(classes) != num_classes:
@@ -59,6 +60,6 @@ class FairnessRestartHook(Hook):
         """Restart where a pass begins."""
         # not runner.iter: after a resume on other ranks it is out of step
         if batch_idx % len(runner.train_dataloader) == 0:
-            fairness = unwrap(runner.model).head.fairness_loss
+            fairness = unwrap(runner.model, MUST).head.fairness_loss
             if fairness is not None:
                 fairness.restart()

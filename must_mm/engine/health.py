@@ -14,8 +14,8 @@ from mmpretrain.registry import HOOKS
 from torch.nn.utils import get_total_norm
 
 from ..checkpoints.resume import saved_values
+from ..utils.distributed import unwrap
 from ..utils.validation import check_integer, check_number
-from .ema_teacher import unwrap
 from .late_scalars import LateScalars
 
 TEACHER_CONFIDENCE = 'teacher_confidence'

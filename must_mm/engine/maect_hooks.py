@@ -6,7 +6,7 @@ from mmengine.hooks import Hook
 from mmpretrain.registry import HOOKS
 
 from ..models.maect import MAECT
-from .ema_teacher import unwrap
+from ..utils.distributed import unwrap
 
 
 @HOOKS.register_module()

@@ -1,7 +1,5 @@
 """Groups of the optimizers, and the schedule of MAE-CT."""
 
-import math
-
 from mmengine.optim import OptimWrapper
 from mmengine.optim.scheduler.lr_scheduler import LRSchedulerMixin
 from mmengine.optim.scheduler.param_scheduler import INF, _ParamScheduler
@@ -9,6 +7,7 @@ from mmpretrain.engine import LearningRateDecayOptimWrapperConstructor
 from mmpretrain.registry import OPTIM_WRAPPER_CONSTRUCTORS, PARAM_SCHEDULERS
 from torch import nn
 
+from ..utils.schedules import warmup_cosine
 from ..utils.validation import check_integer, check_number
 
 
@@ -155,16 +154,3 @@ class WarmupCosineLR(LRSchedulerMixin, _ParamScheduler):
     def _get_value(self) -> list[float]:
         factor = warmup_cosine(self.last_step, self.warmup, self.total)
         return [base * factor for base in self.base_values]
-
-
-def warmup_cosine(step: int, warmup: int, total: int) -> float:
-    """Factor on a learning rate, see :class:`WarmupCosineLR`.
-
-    Args:
-        step: Number ``s`` of steps taken before this one.
-        warmup: Number ``W`` of warm-up steps.
-        total: Number ``N`` of all steps.
-    """
-    if step < warmup:
-        return (step + 1) / (warmup + 1)
-    return (1 + math.cos(math.pi * (step - warmup) / (total - warmup))) / 2

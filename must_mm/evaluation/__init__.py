@@ -1,19 +1,15 @@
 """What frozen features are worth: k-NN, linear, low-shot, clustering."""
 
-from ..engine.knn_monitor import KNNMonitorHook
 from .clustering import cluster_accuracy, cluster_metrics
 from .features import Features, extract_features
 from .knn import knn_accuracy, knn_predict
-from .knn_metric import FeatureTestLoop, FeatureValLoop, KNNMetric
+from .knn_metric import KNNMetric
 from .linear import linear_probe
 from .low_shot import LowShot, low_shot_accuracy
 
 __all__ = [
-    'FeatureTestLoop',
-    'FeatureValLoop',
     'Features',
     'KNNMetric',
-    'KNNMonitorHook',
     'LowShot',
     'cluster_accuracy',
     'cluster_metrics',

@@ -9,7 +9,7 @@ from mmengine.dist import collect_results, get_world_size
 from mmpretrain.models import ImageClassifier
 from torch.utils.data import DataLoader
 
-from ..engine.ema_teacher import unwrap
+from ..utils.distributed import unwrap
 
 CLASS_TOKEN, MEAN, NECK = 'class_token', 'mean', 'neck'
 FEATURES = (CLASS_TOKEN, MEAN, NECK)

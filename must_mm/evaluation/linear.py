@@ -6,7 +6,7 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
-from ..engine.optim import warmup_cosine
+from ..utils.schedules import warmup_cosine
 from .checks import check_pair
 
 BASE_LRS = tuple(round(0.01 * i, 2) for i in range(1, 11))

@@ -8,9 +8,9 @@ from mmpretrain.models import ImageClassifier
 from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 
-from ..engine.ema_teacher import ema_update
 from ..utils.validation import check_number
 from .architecture import check_architecture
+from .ema import ema_update
 
 
 @MODELS.register_module()

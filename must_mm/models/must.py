@@ -11,7 +11,7 @@ from mmpretrain.models import ImageClassifier
 from mmpretrain.registry import MODELS, TASK_UTILS
 from mmpretrain.structures import DataSample
 
-from ..utils.transfer import to_device
+from ..utils.distributed import to_device
 from ..utils.validation import check_type
 from .architecture import check_architecture
 from .freezing import freeze_except

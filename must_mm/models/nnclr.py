@@ -13,9 +13,9 @@ from mmengine.model import BaseModule
 from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 
-from ..engine.ema_teacher import ema_update
 from ..utils.distributed import gather
 from ..utils.validation import check_number
+from .ema import ema_update
 from .neighbour_queue import NO_SAMPLE
 
 

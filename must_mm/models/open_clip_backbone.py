@@ -5,8 +5,6 @@ from collections.abc import Mapping
 import open_clip
 import torch
 import torch.nn as nn
-import torch.nn.functional as F
-from mmengine.model import BaseModule
 from mmpretrain.models.backbones.base_backbone import BaseBackbone
 from mmpretrain.registry import MODELS
 from open_clip.model import _build_vision_tower
@@ -251,22 +249,3 @@ def _set_image_size(tower: TimmModel, size: int) -> None:
     own = getattr(getattr(tower.trunk, 'patch_embed', None), 'img_size', None)
     if own is not None and own != (size, size):
         tower.set_input_size(size)
-
-
-@MODELS.register_module()
-class UnitFeature(BaseModule):
-    """Scales the image feature of a backbone to unit length.
-
-    The neck of :class:`OpenCLIPBackbone`, which has pooled and projected.
-    """
-
-    def forward(self, feats: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor]:
-        """Return the global feature.
-
-        Args:
-            feats: Outputs of the backbone; the first is (B, E).
-
-        Returns:
-            One tensor, (B, E), of unit length.
-        """
-        return (F.normalize(feats[0], dim=-1),)

@@ -1,9 +1,11 @@
-"""Batches that span all processes, and where these meet."""
+"""What reaches beyond one process or device: gathering, wrappers, copies."""
 
 import socket
 
 import torch
 import torch.distributed as dist
+import torch.nn as nn
+from mmengine.model import is_model_wrapper
 from torch.distributed.nn.functional import all_gather
 
 
@@ -29,3 +31,33 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(('127.0.0.1', 0))
         return probe.getsockname()[1]
+
+
+def unwrap(model: nn.Module, kind: type[nn.Module]) -> nn.Module:
+    """Return the model inside a data-parallel wrapper.
+
+    Args:
+        model: The model, wrapped or not.
+        kind: What it must be.
+
+    Raises:
+        TypeError: If it is another model.
+    """
+    model = model.module if is_model_wrapper(model) else model
+    if not isinstance(model, kind):
+        raise TypeError(
+            f"this part of the config needs model.type='{kind.__name__}', "
+            f'got {type(model).__name__}'
+        )
+    return model
+
+
+def to_device(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """Copy a tensor to a device, behind the work that is queued there.
+
+    From the host's memory, unless it is pinned, the host would wait until a
+    GPU has done everything before the copy.
+    """
+    if device.type == 'cuda' and tensor.device.type == 'cpu':
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)

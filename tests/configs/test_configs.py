@@ -12,7 +12,7 @@ from tests.tiny import CLASSES, ROOT, build, train, weights, write_images
 
 RECIPES = sorted(
     path.name
-    # replay_reference.py: see test_replay.py; vit-*.py: test_recipes.py
+    # vit-*.py: test_recipes.py
     for path in (ROOT / 'configs' / 'must').glob('quickstart_*.py')
 )
 TINY = dict(

@@ -7,12 +7,10 @@ from mmpretrain.registry import MODELS
 from torch import nn
 
 from must_mm.checkpoints.plain import load_tensors
-from must_mm.engine.ema_teacher import (
-    EMATeacherHook,
-    ema_decay,
-    ema_update,
-    unwrap,
-)
+from must_mm.engine.ema_teacher import EMATeacherHook
+from must_mm.models.ema import ema_decay, ema_update
+from must_mm.models.must import MUST
+from must_mm.utils.distributed import unwrap
 from tests.tiny import build, train, weights
 
 START, END, WARMUP = 0.5, 0.9, 4  # as in tiny_config
@@ -137,7 +135,7 @@ def test_one_update_per_optimizer_step(config):
 def test_teacher_never_trains(config):
     seen = Trajectory()
     runner = train(config, seen)
-    model = unwrap(runner.model)
+    model = unwrap(runner.model, MUST)
     assert not any('teacher' in name for name in seen.with_grad)
     assert any(name.startswith('backbone.') for name in seen.with_grad)
     owned = {
@@ -210,7 +208,7 @@ def test_out_of_range_names_the_key(options, key):
 
 def test_other_models_are_refused():
     with pytest.raises(TypeError, match="model.type='MUST'"):
-        unwrap(nn.Linear(1, 1))
+        unwrap(nn.Linear(1, 1), MUST)
 
 
 def make_them_differ(model) -> None:
@@ -224,7 +222,7 @@ def make_them_differ(model) -> None:
 def test_both_are_evaluated(config, tmp_path, phase):
     """Labels made from the predictions: 18 of 24 the student's, 6 not."""
     runner = build(config)
-    model = unwrap(runner.model)
+    model = unwrap(runner.model, MUST)
     model.init_weights()
     make_them_differ(model)
     student = model.eval()
@@ -257,7 +255,7 @@ def test_both_are_evaluated(config, tmp_path, phase):
     }
     assert found == pytest.approx(expected, rel=1e-5)
     assert teacher_hits != 18
-    assert unwrap(runner.model).predict_with == 'student'
+    assert unwrap(runner.model, MUST).predict_with == 'student'
 
 
 def test_every_validation_reports_both_and_the_start(config):

@@ -4,8 +4,9 @@ import pytest
 from mmengine.hooks import Hook
 from mmpretrain.registry import MODELS
 
-from must_mm.engine.ema_teacher import unwrap
 from must_mm.models.losses import FairnessLoss
+from must_mm.models.must import MUST
+from must_mm.utils.distributed import unwrap
 from tests.tiny import launch, train
 
 
@@ -71,7 +72,7 @@ def test_running_average_restarts_with_every_pass(config, by_epoch):
         restarted = []
 
         def before_train_iter(self, runner, batch_idx, data_batch=None):
-            loss = unwrap(runner.model).head.fairness_loss
+            loss = unwrap(runner.model, MUST).head.fairness_loss
             if loss.log_average.isinf().all():
                 self.restarted.append(runner.iter)
 

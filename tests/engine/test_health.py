@@ -9,9 +9,10 @@ from mmengine.hooks import Hook
 from mmengine.optim import AmpOptimWrapper, OptimWrapper
 from mmpretrain.registry import HOOKS, OPTIM_WRAPPERS
 
-from must_mm.engine.ema_teacher import unwrap
 from must_mm.engine.health import Counts, HealthHook, is_due, not_finite
 from must_mm.models.heads import most_frequent
+from must_mm.models.must import MUST
+from must_mm.utils.distributed import unwrap
 from tests.tiny import build, train
 
 NAN = float('nan')
@@ -122,7 +123,7 @@ class Fault(Hook):
     def before_train_iter(self, runner, batch_idx, data_batch=None):
         if runner.iter == self.at:
             with torch.no_grad():
-                self.damage(unwrap(runner.model))
+                self.damage(unwrap(runner.model, MUST))
 
 
 def spread(model):

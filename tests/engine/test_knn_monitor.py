@@ -6,8 +6,8 @@ from mmengine.config import ConfigDict
 from mmengine.dataset import BaseDataset
 from mmengine.hooks import Hook
 
-from must_mm.engine.knn_monitor import subset_loader
-from must_mm.evaluation import KNNMonitorHook, extract_features, knn_accuracy
+from must_mm.engine.knn_monitor import KNNMonitorHook, subset_loader
+from must_mm.evaluation import extract_features, knn_accuracy
 from tests.tiny import TEST_PIPELINE, build, dataset, train, weights
 
 

@@ -8,7 +8,8 @@ from mmengine.optim import OptimWrapper
 from mmpretrain.registry import OPTIM_WRAPPER_CONSTRUCTORS, PARAM_SCHEDULERS
 from torch import nn
 
-from must_mm.engine.optim import WarmupCosineLR, warmup_cosine
+from must_mm.engine.optim import WarmupCosineLR
+from must_mm.utils.schedules import warmup_cosine
 
 
 def schedule(total, groups=(1.0,), **options):

@@ -395,7 +395,7 @@ def crash_test(
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Command line of ``tools/crash_test.py``; 0 if all is equal."""
+    """Command line of ``python -m tests.long.crash``; 0 if all is equal."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--kills', type=int, default=20)
     parser.add_argument('--work-dir', default='work_dirs/crash_test')
@@ -410,3 +410,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             args.work_dir, args.kills, args.seed, args.iterations, args.every
         )
     )
+
+
+if __name__ == '__main__':
+    sys.exit(main())

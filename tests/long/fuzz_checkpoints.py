@@ -1,4 +1,4 @@
-"""Damaged and hostile checkpoints: python tests/long/fuzz_checkpoints.py
+"""Damaged and hostile checkpoints: python -m tests.long.fuzz_checkpoints
 
 Each file is made from a good one: cut off, bits flipped, parts missing,
 renamed, reshaped or of another type, or with a pickle that would run code.

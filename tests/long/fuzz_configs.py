@@ -1,4 +1,4 @@
-"""Every key of MUST, in and out of range: python tests/long/fuzz_configs.py
+"""Every key of MUST, in and out of range: python -m tests.long.fuzz_configs
 
 Outside its documented range or type a value is refused when the part is
 built, by a ValueError or TypeError with the key's name. Inside, the model
@@ -30,7 +30,7 @@ from mmpretrain.registry import (
 )
 from mmpretrain.structures import DataSample
 
-from must_mm.engine.ema_teacher import ema_update
+from must_mm.models.ema import ema_update
 from must_mm.runs.batch_rule import follow_batch
 from tests.tiny import CLASSES, PATCH, SIZE, WIDTH, tiny_config
 

@@ -17,8 +17,8 @@ from mmpretrain.structures import DataSample
 from torch.utils.data import Dataset
 
 from must_mm.checkpoints.plain import save_tensors
-from must_mm.engine.ema_teacher import unwrap
 from must_mm.models.maect import MAECT
+from must_mm.utils.distributed import unwrap
 
 QUEUE = {
     'queue': 'feats',

@@ -1,6 +1,6 @@
 # Replays steps of the head recorded from the published system (CPU, float32).
 #
-# Command: python tools/replay_reference.py tests/data/maect_head_init.npz
+# Command: python -m tests.long.replay tests/data/maect_head_init.npz
 # The tool fills in the file and its sizes; what stands here is what every
 # recording shares.
 _base_ = [

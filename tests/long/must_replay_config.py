@@ -1,6 +1,6 @@
 # Replays steps recorded from the published system (CPU, float32).
 #
-# Command: python tools/replay_reference.py tests/data/must_basic.npz
+# Command: python -m tests.long.replay tests/data/must_basic.npz
 # The tool fills in the file, its sizes and its rates; what stands here is
 # what every recording shares.
 _base_ = [

@@ -6,9 +6,11 @@ run here through config, runner, optimizer constructor, scheduler and hooks;
 :func:`replay` returns how far each quantity is off.
 """
 
+import argparse
 import json
 import logging
 import os
+import sys
 import tempfile
 from pathlib import Path
 
@@ -24,10 +26,10 @@ from mmpretrain.structures import DataSample
 from torch.utils.data import Dataset
 
 from must_mm.checkpoints.plain import save_tensors
-from must_mm.engine.ema_teacher import unwrap
 from must_mm.models.local_features import to_patches
-from must_mm.models.must import STUDENT, TEACHER
-from must_mm.utils.distributed import free_port
+from must_mm.models.must import MUST, STUDENT, TEACHER
+from must_mm.runs.command import OverrideAction
+from must_mm.utils.distributed import free_port, unwrap
 from must_mm.weights.convert import from_clip, name_table
 from tests.long.maect_replay import Row, relative_error, replay_maect
 
@@ -148,7 +150,7 @@ class Recorder(Hook):
 
     def before_train(self, runner) -> None:
         """Watch the outputs of the first step through hooks of torch."""
-        model = unwrap(runner.model)
+        model = unwrap(runner.model, MUST)
 
         def keep_output(name, module):
 
@@ -294,7 +296,7 @@ def _compare(runner: Runner, recorder: Recorder, data) -> list[Row]:
     if rank:
         return rows
     table = name_table(rec['layers'], with_must=True)
-    model = unwrap(runner.model).eval()
+    model = unwrap(runner.model, MUST).eval()
     images = torch.from_numpy(data['weak'][0])
     teacher = {
         name: value for name, value in model.teacher.state_dict().items()
@@ -409,3 +411,42 @@ def replay(path: str | Path, options: dict | None = None) -> list[list[Row]]:
                 nprocs=world,
             )
             return [results[rank] for rank in range(world)]
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Command line of ``python -m tests.long.replay``; 0 if all is equal."""
+    parser = argparse.ArgumentParser(
+        description='Compare this implementation with steps recorded from '
+        'the published one.'
+    )
+    parser.add_argument('recording', help='a must_*.npz or maect_*.npz file')
+    parser.add_argument(
+        '--rtol', type=float, default=1e-4, help='largest relative error'
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=OverrideAction,
+        default={},
+        metavar='KEY=VALUE',
+        help="override keys of MUST's config, such as a switch for speed",
+    )
+    args = parser.parse_args(argv)
+    errors = []
+    for rank, rows in enumerate(replay(args.recording, args.cfg_options)):
+        for row in rows:
+            verdict = 'ok' if row.error <= args.rtol else 'FAILED'
+            print(f'rank {rank}  {row.name:32} {row.error:8.1e}  {verdict}')
+            errors.append(row.error)
+    # an undefined error is a failure, and max() would pass over it
+    ok = all(error <= args.rtol for error in errors)
+    worst = max(errors)
+    print(
+        f'{args.recording}: largest relative error {worst:.1e}, '
+        f'tolerance {args.rtol:.0e}'
+    )
+    return int(not ok)
+
+
+if __name__ == '__main__':
+    sys.exit(main())

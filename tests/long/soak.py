@@ -19,7 +19,7 @@ from mmengine.runner import Runner
 from PIL import Image
 from scipy.stats import linregress
 
-from must_mm.datasets.skip_bad_images import BadImageHook
+from must_mm.engine.bad_images import BadImageHook
 from must_mm.runs.command import positive
 from must_mm.utils.paths import config_path
 
@@ -309,7 +309,7 @@ def soak(
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Command line of ``tools/soak_test.py``."""
+    """Command line of ``python -m tests.long.soak``."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--iterations', type=positive, default=2000)
     parser.add_argument('--workers', type=int, default=2)
@@ -340,3 +340,7 @@ def main(argv: list[str] | None = None) -> None:
         f'{len(result["wrongly_counted"])} wrongly counted'
     )
     sys.exit(0 if result['well'] else 1)
+
+
+if __name__ == '__main__':
+    main()

@@ -17,12 +17,14 @@ def test_short_form(tmp_path, subprocess_env):
     done = subprocess.run(
         [
             sys.executable,
-            ROOT / 'tools' / 'crash_test.py',
+            '-m',
+            'tests.long.crash',
             f'--work-dir={tmp_path}',
             '--kills=2',
             '--iterations=24',
             '--every=4',
         ],
+        cwd=ROOT,
         env=subprocess_env,
         capture_output=True,
         text=True,

@@ -60,9 +60,14 @@ def test_every_quantity_is_reproduced(name):
 
 @pytest.mark.onedl
 def test_tool_passes(subprocess_env):
-    tool = ROOT / 'tools' / 'replay_reference.py'
     done = subprocess.run(
-        [sys.executable, str(tool), str(DATA / f'{RECORDINGS[1]}.npz')],
+        [
+            sys.executable,
+            '-m',
+            'tests.long.replay',
+            DATA / f'{RECORDINGS[1]}.npz',
+        ],
+        cwd=ROOT,
         env=subprocess_env,
         capture_output=True,
         text=True,

@@ -1,7 +1,6 @@
 """Equality with the recorded steps of the published system."""
 
 import json
-import runpy
 import subprocess
 import sys
 
@@ -10,10 +9,15 @@ import pytest
 import torch
 from mmengine.runner import Runner
 
-from tests.long.replay import TERMS, RecordedViews, replay, replay_config
+from tests.long.replay import (
+    TERMS,
+    RecordedViews,
+    main,
+    replay,
+    replay_config,
+)
 from tests.tiny import DATA, ROOT
 
-TOOL = ROOT / 'tools' / 'replay_reference.py'
 RECORDINGS = ['must_basic', 'must_many_classes', 'must_two_ranks']
 ON_EACH_RANK = {
     *TERMS,
@@ -43,7 +47,8 @@ ON_RANK_0 = {
 def test_tool_passes(name, subprocess_env):
     """The tool's own tolerance, 1e-4: float32 over several steps of AdamW."""
     done = subprocess.run(
-        [sys.executable, str(TOOL), str(DATA / f'{name}.npz')],
+        [sys.executable, '-m', 'tests.long.replay', DATA / f'{name}.npz'],
+        cwd=ROOT,
         env=subprocess_env,
         capture_output=True,
         text=True,
@@ -57,17 +62,9 @@ def test_tool_passes(name, subprocess_env):
     assert 'FAILED' not in done.stdout
 
 
-def run_tool(monkeypatch, *argv) -> int:
-    """Run the tool in this process; return its exit status."""
-    monkeypatch.setattr(sys, 'argv', [str(TOOL), *map(str, argv)])
-    with pytest.raises(SystemExit) as done:
-        runpy.run_path(str(TOOL), run_name='__main__')
-    return done.value.code
-
-
-def test_tool_fails_below_the_rounding_noise(monkeypatch, capsys):
+def test_tool_fails_below_the_rounding_noise(capsys):
     path = DATA / 'must_basic.npz'
-    assert run_tool(monkeypatch, path, '--rtol', '1e-12') == 1
+    assert main([str(path), '--rtol', '1e-12']) == 1
     assert 'FAILED' in capsys.readouterr().out
 
 
@@ -183,10 +180,10 @@ def basic_run(tmp_path_factory):
     return compare
 
 
-def test_undefined_error_is_a_failure(tmp_path, monkeypatch):
+def test_undefined_error_is_a_failure(tmp_path):
     """NaN is within no tolerance."""
     path = perturbed(tmp_path, value_change('log', (0, 0), float('nan')))
-    assert run_tool(monkeypatch, path) == 1
+    assert main([str(path)]) == 1
 
 
 def test_missing_and_foreign_files_say_so(tmp_path):

@@ -4,7 +4,10 @@ Random weights, open_clip's own architecture (fewer blocks where asked), and
 the whole way a user goes: weights file, conversion, classifier from the file.
 """
 
+import argparse
 import json
+import sys
+import tempfile
 from pathlib import Path
 
 import open_clip
@@ -149,3 +152,39 @@ def tower_error(
     ).build(converted)
     found = load_classifier(converted)(images)
     return ((found - expected).abs().max() / expected.abs().max()).item()
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Command line of ``python -m tests.long.tower_check``."""
+    parser = argparse.ArgumentParser(
+        description="Compare converted towers with open_clip's own, on "
+        'random weights.'
+    )
+    parser.add_argument(
+        'models',
+        nargs='+',
+        type=parse_tower,
+        metavar='NAME[:BLOCKS][@PIXELS]',
+        help='open_clip architectures, e.g. ViT-B-32, ViT-g-14:4, '
+        'ViT-B-16@384',
+    )
+    parser.add_argument(
+        '--rtol', type=float, default=1e-4, help='largest relative error'
+    )
+    args = parser.parse_args(argv)
+    worst = 0.0
+    for model, name, blocks, pixels in args.models:
+        with tempfile.TemporaryDirectory() as folder:
+            error = tower_error(
+                folder,
+                name,
+                vision=dict(layers=blocks) if blocks else None,
+                image_size=pixels,
+            )
+        print(f'{model:32} {error:8.1e}', flush=True)
+        worst = max(worst, error)
+    return int(not worst <= args.rtol)
+
+
+if __name__ == '__main__':
+    sys.exit(main())

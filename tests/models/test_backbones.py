@@ -10,7 +10,7 @@ from mmpretrain.structures import DataSample
 
 import must_mm  # noqa: F401
 from must_mm.checkpoints.plain import save_tensors
-from must_mm.engine.ema_teacher import ema_update
+from must_mm.models.ema import ema_update
 from tests.tiny import CLASSES
 
 SIZE, CELL, SOURCE = 64, 32, 7

@@ -7,12 +7,12 @@ from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 
 from must_mm.models.heads import (
-    CLIPProjection,
     DistilledPseudoLabelHead,
     LinearPseudoLabelHead,
     PseudoLabelHead,
 )
 from must_mm.models.losses import FairnessLoss, self_training_loss
+from must_mm.models.necks import CLIPProjection
 
 
 @pytest.fixture

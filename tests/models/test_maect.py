@@ -9,9 +9,9 @@ from mmengine.hooks import Hook
 from mmpretrain.registry import MODELS
 
 from must_mm.checkpoints.plain import load_tensors
-from must_mm.engine.ema_teacher import unwrap
 from must_mm.engine.maect_hooks import MAECTCheckHook
 from must_mm.models.maect import MAECT
+from must_mm.utils.distributed import unwrap
 from tests.tiny import (
     BATCH,
     SIZE,

@@ -8,12 +8,8 @@ import torch
 from mmpretrain.datasets import SimMIMMaskGenerator
 from mmpretrain.registry import MODELS
 
-from must_mm.models.masking import (
-    MaskColour,
-    MaskToken,
-    MUSTMaskGenerator,
-    mask_for,
-)
+from must_mm.models.masking import MaskColour, MaskToken, mask_for
+from must_mm.transforms.mask_generator import MUSTMaskGenerator
 from tests.tiny import SIZE
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
-from must_mm.engine.ema_teacher import ema_decay
+from must_mm.models.ema import ema_decay
 from must_mm.runs.batch_rule import (
     KEY,
     count_processes,

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from must_mm.utils.transfer import to_device
+from must_mm.utils.distributed import to_device
 
 
 def test_on_the_host_it_is_the_tensor_itself():
