@@ -20,7 +20,7 @@ from mmpretrain.registry import HOOKS, MODELS
 
 from benchmarks.plain_must import PlainMUST, PlainStep
 from benchmarks.random_views import random_batch
-from must_mm.runs.command import without_start
+from must_mm.runs.arguments import without_start
 from must_mm.utils.paths import config_path
 
 CONFIGS = {

@@ -23,7 +23,7 @@ from benchmarks.machine import processor, versions
 from benchmarks.photographs import write_photographs
 from benchmarks.plain_views import PlainViews
 from must_mm.datasets.seeding import EpochIndex
-from must_mm.runs.command import positive
+from must_mm.runs.arguments import positive
 from must_mm.transforms.loading import FORMATS, UnreadableImage, read_image
 from must_mm.utils.paths import config_path
 

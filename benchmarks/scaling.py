@@ -21,7 +21,7 @@ from torch.utils.flop_counter import (
 from benchmarks.random_views import random_batch
 from benchmarks.two_processes import Measured, measure_two
 from must_mm.models.must import MUST
-from must_mm.runs import command
+from must_mm.runs import arguments
 
 FLOAT = 4  # bytes
 aten = torch.ops.aten
@@ -136,7 +136,7 @@ def step_cost(
         amp: Whether to count under bfloat16 autocast.
     """
     init_default_scope('mmpretrain')
-    model = MODELS.build(command.without_start(cfg).model).train()
+    model = MODELS.build(arguments.without_start(cfg).model).train()
     kept = []
     for images in (batch, 2 * batch):
         views, samples = random_batch(cfg, size, images)
@@ -237,20 +237,20 @@ def check(cfg: Config, size: int, batch: int) -> str:
 
 def main(argv: list[str] | None = None) -> None:
     """Command line of ``tools/benchmark.py scaling``."""
-    parser = command.parser('What a training costs on many GPUs.')
+    parser = arguments.parser('What a training costs on many GPUs.')
     parser.add_argument(
         '--size',
-        type=command.positive,
+        type=arguments.positive,
         help="side of the views; the config's by default",
     )
     parser.add_argument(
-        '--gpus', type=command.positive, nargs='+', default=[1, 8, 64]
+        '--gpus', type=arguments.positive, nargs='+', default=[1, 8, 64]
     )
     parser.add_argument(
         '--images', type=float, nargs='+', default=[1e6, 1e7, 1e8]
     )
     parser.add_argument(
-        '--batch', type=command.positive, default=64, help='per GPU'
+        '--batch', type=arguments.positive, default=64, help='per GPU'
     )
     parser.add_argument(
         '--tflops',
@@ -273,8 +273,8 @@ def main(argv: list[str] | None = None) -> None:
         help='train on two processes of this machine instead, and compare',
     )
     args = parser.parse_args(argv)
-    cfg = command.read_config(args)
-    size = command.image_size(cfg, args.size)
+    cfg = arguments.read_config(args)
+    size = arguments.image_size(cfg, args.size)
     if args.check:
         print(check(cfg, size, args.batch))
         return

@@ -14,7 +14,7 @@ from mmengine.registry import init_default_scope
 from mmpretrain.registry import MODELS
 
 from benchmarks.random_views import random_batch
-from must_mm.runs.command import without_start
+from must_mm.runs.arguments import without_start
 from must_mm.utils.distributed import free_port
 
 STEPS = 4

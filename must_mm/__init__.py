@@ -54,8 +54,8 @@ from .transforms.mask_generator import MUSTMaskGenerator
 from .transforms.randaugment import PublishedRandAugment
 from .transforms.views import CropViews
 from .utils.paths import model_index_path
-from .weights.converted import ConvertedStart, load_classifier
 from .weights.open_clip_start import OpenCLIPStart
+from .weights.start_file import ConvertedStart, load_classifier
 from .weights.supervised import ClassifierStart
 
 __version__ = '0.1.0'

@@ -37,7 +37,7 @@ TESTED_IN = {
     ],
     'docs/scaling.md': ['benchmarks/test_scaling.py'],
     'docs/tools.md': ['analysis/test_tools.py', 'datasets/test_datasets.py'],
-    'docs/towers.md': ['weights/test_converted.py', 'weights/test_towers.py'],
+    'docs/towers.md': ['weights/test_start_file.py', 'weights/test_towers.py'],
     'configs/mae_ct/README.md': [
         'configs/test_maect_configs.py',
         'long/test_maect_replay.py',

@@ -11,7 +11,7 @@ from mmpretrain.registry import MODELS
 
 from ..runs.batch_rule import follow_batch
 from ..weights.clip_source import find_model, has_quick_gelu, preprocessing
-from ..weights.converted import classifier_config
+from ..weights.start_file import classifier_config
 from ..weights.towers import is_plain_vit
 from .settings import Settings, Tower
 

@@ -6,7 +6,7 @@ import numpy as np
 from mmpretrain.registry import DATASETS
 from PIL import Image
 
-from ..runs import command
+from ..runs import arguments
 
 GAP = 4  # pixels between the pictures
 GREY = (128, 128, 128)
@@ -56,18 +56,18 @@ def panel(sample: dict) -> np.ndarray:
 
 def main(argv: list[str] | None = None) -> None:
     """Command line of ``tools/browse_dataset.py``."""
-    parser = command.parser('Draw what the model is trained on.')
+    parser = arguments.parser('Draw what the model is trained on.')
     parser.add_argument('out', help='folder of the pictures')
     parser.add_argument(
         '-n',
         '--number',
-        type=command.positive,
+        type=arguments.positive,
         default=8,
         help='number of images',
     )
     args = parser.parse_args(argv)
-    cfg = command.read_config(args)
-    with command.naming_loader('train_dataloader'):
+    cfg = arguments.read_config(args)
+    with arguments.naming_loader('train_dataloader'):
         dataset = DATASETS.build(cfg.train_dataloader.dataset)
     Path(args.out).mkdir(parents=True, exist_ok=True)
     step = max(1, len(dataset) // args.number)

@@ -8,7 +8,7 @@ from mmengine.dataset import Compose, default_collate
 from mmpretrain.models import ImageClassifier, VisionTransformer
 from PIL import Image
 
-from ..runs import command
+from ..runs import arguments
 
 
 def check_backbone(backbone: torch.nn.Module) -> None:
@@ -96,16 +96,16 @@ def overlay(image: np.ndarray, heat: np.ndarray) -> np.ndarray:
 
 def main(argv: list[str] | None = None) -> None:
     """Command line of ``tools/vis_cam.py``."""
-    parser = command.parser('Draw which patches speak for a class.')
-    command.add_network(parser)
+    parser = arguments.parser('Draw which patches speak for a class.')
+    arguments.add_network(parser)
     parser.add_argument('image', help='image file')
     parser.add_argument('out', help='picture to write')
     parser.add_argument(
         '--label', type=int, help='class; the predicted one by default'
     )
     args = parser.parse_args(argv)
-    cfg = command.read_config(args)
-    model = command.read_model(cfg, args)
+    cfg = arguments.read_config(args)
+    model = arguments.read_model(cfg, args)
     check_backbone(model.backbone)
     pipeline = Compose(cfg.test_dataloader.dataset.pipeline)
     sample = pipeline(dict(img_path=args.image))

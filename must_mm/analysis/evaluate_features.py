@@ -18,7 +18,7 @@ from ..evaluation.features import FEATURES, NECK, Features, extract_features
 from ..evaluation.knn import knn_accuracy
 from ..evaluation.linear import linear_probe
 from ..evaluation.low_shot import low_shot_accuracy
-from ..runs.command import OverrideAction, naming_loader
+from ..runs.arguments import OverrideAction, naming_loader
 from ..runs.launch import load_config
 
 METRICS = ('knn', 'linear', 'low-shot', 'clustering')

@@ -5,7 +5,7 @@ from mmengine.analysis import get_model_complexity_info
 from mmengine.config import Config
 from mmpretrain.registry import MODELS
 
-from ..runs import command
+from ..runs import arguments
 
 
 def complexity(cfg: Config, size: int) -> dict[str, int]:
@@ -22,7 +22,7 @@ def complexity(cfg: Config, size: int) -> dict[str, int]:
         ``params`` and ``flops``: multiply-adds of the layers, as MMEngine
         counts them; the products within attention are not among them.
     """
-    model = MODELS.build(command.without_start(cfg).model).teacher
+    model = MODELS.build(arguments.without_start(cfg).model).teacher
     with torch.no_grad():
         found = get_model_complexity_info(
             model,
@@ -36,15 +36,15 @@ def complexity(cfg: Config, size: int) -> dict[str, int]:
 
 def main(argv: list[str] | None = None) -> None:
     """Command line of ``tools/get_flops.py``."""
-    parser = command.parser('Parameters and operations of the classifier.')
+    parser = arguments.parser('Parameters and operations of the classifier.')
     parser.add_argument(
         '--size',
-        type=command.positive,
+        type=arguments.positive,
         help="side of the image; the config's by default",
     )
     args = parser.parse_args(argv)
-    cfg = command.read_config(args)
-    size = command.image_size(cfg, args.size)
+    cfg = arguments.read_config(args)
+    size = arguments.image_size(cfg, args.size)
     found = complexity(cfg, size)
     print(
         f'{size} x {size}: {found["params"] / 1e6:.2f} M parameters, '

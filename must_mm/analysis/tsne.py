@@ -5,7 +5,7 @@ import torch
 from mmengine.runner import Runner
 
 from ..models.must import MUST
-from ..runs import command
+from ..runs import arguments
 
 
 @torch.no_grad()
@@ -76,15 +76,15 @@ def draw(points: np.ndarray, labels: np.ndarray, classes, path: str) -> None:
 
 def main(argv: list[str] | None = None) -> None:
     """Command line of ``tools/vis_tsne.py``."""
-    parser = command.parser('t-SNE of the features of the test images.')
-    command.add_network(parser)
+    parser = arguments.parser('t-SNE of the features of the test images.')
+    arguments.add_network(parser)
     parser.add_argument('out', help='picture to write')
-    parser.add_argument('--per-class', type=command.positive, default=50)
+    parser.add_argument('--per-class', type=arguments.positive, default=50)
     parser.add_argument('--perplexity', type=float, default=30.0)
     args = parser.parse_args(argv)
-    cfg = command.read_config(args)
-    model = command.read_model(cfg, args)
-    with command.naming_loader('test_dataloader'):
+    cfg = arguments.read_config(args)
+    model = arguments.read_model(cfg, args)
+    with arguments.naming_loader('test_dataloader'):
         loader = Runner.build_dataloader(cfg.test_dataloader)
     rows, labels = features(model, loader, args.per_class)
     classes = loader.dataset.metainfo['classes']

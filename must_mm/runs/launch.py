@@ -11,8 +11,8 @@ from mmengine.runner import Runner
 
 from ..checkpoints.resume import check_resumable, find_resumable, is_remote
 from ..engine.guards import check_training_data
+from .arguments import OverrideAction, naming_loader, without_start
 from .batch_rule import count_processes, follow_batch
-from .command import OverrideAction, naming_loader, without_start
 
 
 def parse_args(

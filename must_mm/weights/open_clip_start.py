@@ -22,7 +22,7 @@ from .clip_source import (
     preprocessing,
 )
 from .convert import from_clip
-from .converted import (
+from .start_file import (
     ConvertedStart,
     check_classes,
     classifier_config,

@@ -13,7 +13,7 @@ from mmengine.runner import CheckpointLoader
 from mmpretrain.registry import TASK_UTILS
 
 from ..utils.validation import check_integer, check_type
-from .converted import check_classes
+from .start_file import check_classes
 from .text import Names, read_classes
 
 # Linear layers of MMPretrain's heads, and where they go.

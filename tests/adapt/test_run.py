@@ -15,8 +15,8 @@ from must_mm.adapt import adapt, dry_run, resume
 from must_mm.adapt.result import Evaluation
 from must_mm.adapt.run import read_curves
 from must_mm.checkpoints.plain import load_tensors
-from must_mm.weights.converted import load_classifier
 from must_mm.weights.publish import load_published
+from must_mm.weights.start_file import load_classifier
 from tests.tiny import CLASSES, ROOT, assert_same_tensors, launch
 
 TERMS = {'loss', 'loss_st', 'loss_fair', 'loss_mim', 'loss_align'}

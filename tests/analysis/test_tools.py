@@ -22,9 +22,9 @@ from must_mm.analysis.cam import check_backbone, grad_cam
 from must_mm.analysis.flops import complexity
 from must_mm.analysis.logs import check_logs
 from must_mm.analysis.tsne import embed
-from must_mm.runs import command
+from must_mm.runs import arguments
+from must_mm.runs.arguments import image_size
 from must_mm.runs.batch_rule import count_processes
-from must_mm.runs.command import image_size
 from must_mm.runs.launch import parse_args
 from must_mm.runs.mmpretrain_tools import run_tool
 from must_mm.utils.paths import config_path
@@ -238,7 +238,7 @@ def test_missing_data_names_the_loader(
     for loader in ('train', 'test'):
         config[f'{loader}_dataloader'].dataset.ann_file = 'gone.txt'
     config.dump(tmp_path / 'tiny.py')
-    monkeypatch.setattr(command, 'read_model', lambda cfg, args: network)
+    monkeypatch.setattr(arguments, 'read_model', lambda cfg, args: network)
     checkpoint = ['x.pth'] if main is tsne.main else []
     with pytest.raises(ValueError, match='_dataloader: no images .*gone.txt'):
         main([str(tmp_path / 'tiny.py'), *checkpoint, str(tmp_path / 'out')])

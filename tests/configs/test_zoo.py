@@ -19,7 +19,7 @@ from mmpretrain import (
 from mmpretrain.registry import MODELS
 
 from must_mm.datasets import class_table
-from must_mm.runs.command import without_start
+from must_mm.runs.arguments import without_start
 from tests.tiny import ROOT
 
 METAFILE = mmengine.load(ROOT / 'configs' / 'must' / 'metafile.yml')

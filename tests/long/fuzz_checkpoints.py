@@ -38,7 +38,7 @@ from safetensors.torch import save_file
 import must_mm  # noqa: F401
 from must_mm.checkpoints.plain import load_tensors
 from must_mm.checkpoints.resume import check_resumable
-from must_mm.weights.converted import classifier_config, load_classifier
+from must_mm.weights.start_file import classifier_config, load_classifier
 from tests.tiny import build, tiny_config, train, write_images
 
 CPU_SECONDS = 10  # for one reading; the process is killed beyond

@@ -28,7 +28,7 @@ from torch.utils.data import Dataset
 from must_mm.checkpoints.plain import save_tensors
 from must_mm.models.local_features import to_patches
 from must_mm.models.must import MUST, STUDENT, TEACHER
-from must_mm.runs.command import OverrideAction
+from must_mm.runs.arguments import OverrideAction
 from must_mm.utils.distributed import free_port, unwrap
 from must_mm.weights.convert import from_clip, name_table
 from tests.long.maect_replay import Row, relative_error, replay_maect

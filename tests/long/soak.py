@@ -20,7 +20,7 @@ from PIL import Image
 from scipy.stats import linregress
 
 from must_mm.engine.bad_images import BadImageHook
-from must_mm.runs.command import positive
+from must_mm.runs.arguments import positive
 from must_mm.utils.paths import config_path
 
 WIDTH, BATCH = 32, 4

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from must_mm.weights.converted import load_classifier
 from must_mm.weights.plain_config import check_types
 from must_mm.weights.publish import publish
+from must_mm.weights.start_file import load_classifier
 from tests.tiny import build
 
 pytestmark = pytest.mark.onedl

@@ -14,7 +14,6 @@ from mmpretrain.structures import DataSample
 
 from must_mm.checkpoints.plain import load_tensors
 from must_mm.utils.paths import tool_path
-from must_mm.weights.converted import save_classifier
 from must_mm.weights.publish import (
     _test_pipeline,
     export_onnx,
@@ -23,6 +22,7 @@ from must_mm.weights.publish import (
     publish,
     read_config,
 )
+from must_mm.weights.start_file import save_classifier
 from tests.tiny import CLASSES, SIZE, tiny_config, train
 
 WHO = pytest.mark.parametrize('teacher', [False, True])

@@ -21,8 +21,8 @@ from must_mm.weights.clip_source import (
     is_jit_archive,
     preprocessing,
 )
-from must_mm.weights.converted import ConvertedStart, load_classifier
 from must_mm.weights.open_clip_start import OpenCLIPStart
+from must_mm.weights.start_file import ConvertedStart, load_classifier
 from tests.long.tower_check import (
     CLASSES,
     TEMPLATES,
