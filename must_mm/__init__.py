@@ -4,6 +4,13 @@ Importing the package registers its parts in ``mmpretrain.registry`` and its
 models in MMPretrain's hub, and makes MMEngine load checkpoints as plain data.
 """
 
+import warnings
+
+with warnings.catch_warnings():
+    # mmcv-lite on operators of mmcv, which nothing here uses
+    warnings.filterwarnings('ignore', 'Fail to import', UserWarning, 'mmcv')
+    import mmcv.cnn.bricks.transformer  # noqa: F401
+
 from mmengine.config.utils import MODULE2PACKAGE
 from mmpretrain.apis import ModelHub
 

@@ -50,7 +50,7 @@ def test_wheel_carries_configs_and_tools(wheel):
     assert not any('benchmark' in name for name in modules)
     (scripts,) = (n for n in inside if n.endswith('entry_points.txt'))
     text = zipfile.ZipFile(wheel).read(scripts).decode()
-    assert 'must-adapt = must_mm.adapt.command:main' in text
+    assert 'must-adapt = must_adapt.command:main' in text
 
 
 def test_installed_wheel_finds_its_files(wheel, tmp_path):

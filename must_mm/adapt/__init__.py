@@ -1,6 +1,7 @@
 """A folder of photos and a list of class names: ``must-adapt``."""
 
-from .options import Options
+from must_adapt.options import Options
+
 from .result import Result
 from .run import adapt, dry_run, resume
 

@@ -7,9 +7,9 @@ from ..weights.clip_source import find_model
 from .config import Data, clip_config, find_tower, own_config
 from .cost import Cost, measure, this_machine
 from .images import SUFFIXES, find_images, split_readable
-from .options import Task
 from .progress import Progress, duration
 from .settings import Machine, choose, workers
+from .task import Task
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,10 @@ def look_at_images(task: Task, leave_out: Path, cores: int) -> Images:
             f'in {", ".join(sorted(SUFFIXES))}'
         )
     names, skipped = split_readable(
-        task.folder, found, cores, Progress('looking at images', len(found))
+        task.folder,
+        found,
+        cores,
+        Progress('looking at images', len(found)),
     )
     if len(names) < 2:
         reasons = [f'{name}: {why}' for name, why in skipped.items()]

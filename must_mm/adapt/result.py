@@ -80,3 +80,33 @@ class Result:
     versions: dict[str, str] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+
+
+def summary(result: Result, out: Path) -> str:
+    """What is said at the end: the outcome, the files, how to use them."""
+    network = result.settings['exported network']
+    changed = sum(p.changed for p in result.predictions)
+    lines = [f'{changed} of {len(result.predictions)} images changed class']
+    if result.evaluation:
+        before, after = map(
+            Evaluation.accuracy,
+            (result.evaluation.before, result.evaluation.after),
+        )
+        lines.append(
+            f'accuracy: {100 * before:.2f} % zero-shot, {100 * after:.2f} % '
+            f'adapted ({network})'
+        )
+    lines += [f'note: {text}' for text in result.warnings]
+    lines += [f'{out / name}' for name in ('report.html', 'predictions.csv')]
+    return '\n'.join([*lines, 'in Python:', load_lines(out)])
+
+
+def load_lines(out: Path) -> str:
+    """Three lines of Python that load the exported model."""
+    (weights,) = out.glob('model-*.pth')
+    return (
+        'from mmpretrain import ImageClassificationInferencer\n'
+        'classify = ImageClassificationInferencer('
+        f"'{weights.with_suffix('.py')}', '{weights}')\n"
+        "print(classify('photo.jpg')[0]['pred_class'])"
+    )

@@ -14,6 +14,8 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmpretrain.registry import MODELS, TASK_UTILS
 
+from must_adapt.options import Options, check_given, check_out, load
+
 from ..checkpoints.resume import find_resumable
 from ..models.must import TEACHER
 from ..runs.launch import build_runner
@@ -22,15 +24,6 @@ from ..utils.versions import installed_versions
 from ..weights.publish import export_onnx, load_published, publish
 from .config import config_text, load_config
 from .cost import this_machine
-from .options import (
-    Options,
-    Task,
-    check,
-    check_given,
-    check_out,
-    load,
-    save,
-)
 from .plan import Images, look_at_images, make_plan
 from .predict import (
     evaluation,
@@ -43,6 +36,7 @@ from .progress import ProgressHook, into_file
 from .report import write_report
 from .result import Evaluation, Prediction, Result
 from .settings import threshold
+from .task import Task, check, save
 
 _NO_CURVES = {'step', 'iter', 'epoch', 'time', 'data_time', 'memory'}
 
@@ -97,9 +91,8 @@ def dry_run(images: str | Path, classes, **options) -> dict[str, str]:
 def _checked(images: str | Path, classes, given: dict) -> tuple[Task, Path]:
     """The task that options describe, and the folder for its results."""
     options = Options(str(images), classes, **given)
-    task = check(options)
-    check_given(task, given)
-    return task, Path(options.out).expanduser().resolve()
+    check_given(options, given)
+    return check(options), Path(options.out).expanduser().resolve()
 
 
 def _run(task: Task, out: Path) -> Result:

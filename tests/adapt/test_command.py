@@ -5,16 +5,20 @@ import re
 import shlex
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from must_mm.adapt import options as checks
-from must_mm.adapt.command import load_lines, main, parse_args, summary
+from must_adapt import options as checks
+from must_adapt.command import main, parse_args
+from must_adapt.options import Options, check_out
 from must_mm.adapt.images import SUFFIXES
-from must_mm.adapt.options import Options, check_model, check_out
+from must_mm.adapt.result import load_lines, summary
+from must_mm.adapt.task import check_model
 from tests.tiny import ROOT
 
 PAGE = (ROOT / 'docs' / 'adapt.md').read_text()
@@ -56,6 +60,35 @@ def test_options_are_those_of_the_function():
     made = Options(**given)
     assert made.class_prior == 'a=1,b=2' and made.onnx
     assert made.model == Options.model
+
+
+@pytest.mark.parametrize(
+    'argv, status',
+    [
+        (['--help'], 0),
+        (['x', '--classes', 'a, b', '--no-such-option'], 2),
+        (['no such folder', '--classes', 'a, b'], 1),
+        (['.', '--classes', 'a, b', '--epochs', '0'], 1),
+        (['--resume', 'no such folder'], 1),
+    ],
+)
+def test_what_needs_no_library_is_said_without(argv, status):
+    """Importing torch and MMPretrain would take seconds."""
+    script = (
+        'import sys\n'
+        'from must_adapt.command import main\n'
+        'try:\n'
+        f'    status = main({argv!r})\n'
+        'except SystemExit as error:\n'
+        '    status = error.code\n'
+        'heavy = {"torch", "numpy", "mmengine"} & set(sys.modules)\n'
+        'assert not heavy, heavy\n'
+        'sys.exit(status)\n'
+    )
+    done = subprocess.run(
+        [sys.executable, '-c', script], cwd=ROOT, capture_output=True
+    )
+    assert done.returncode == status, done.stderr.decode()
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,14 @@ import argparse
 import sys
 from pathlib import Path
 
-from .options import FILE, Options
-from .result import Evaluation, Result
-from .run import adapt, dry_run, resume, show
+from .options import (
+    FILE,
+    Options,
+    check_at_sight,
+    check_given,
+    check_out,
+    load,
+)
 
 _CONFIG_KEYS = {
     'model.start.model': '--model',
@@ -90,36 +95,6 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return args
 
 
-def summary(result: Result, out: Path) -> str:
-    """What is said at the end: the outcome, the files, how to use them."""
-    network = result.settings['exported network']
-    changed = sum(p.changed for p in result.predictions)
-    lines = [f'{changed} of {len(result.predictions)} images changed class']
-    if result.evaluation:
-        before, after = map(
-            Evaluation.accuracy,
-            (result.evaluation.before, result.evaluation.after),
-        )
-        lines.append(
-            f'accuracy: {100 * before:.2f} % zero-shot, {100 * after:.2f} % '
-            f'adapted ({network})'
-        )
-    lines += [f'note: {text}' for text in result.warnings]
-    lines += [f'{out / name}' for name in ('report.html', 'predictions.csv')]
-    return '\n'.join([*lines, 'in Python:', load_lines(out)])
-
-
-def load_lines(out: Path) -> str:
-    """Three lines of Python that load the exported model."""
-    (weights,) = out.glob('model-*.pth')
-    return (
-        'from mmpretrain import ImageClassificationInferencer\n'
-        'classify = ImageClassificationInferencer('
-        f"'{weights.with_suffix('.py')}', '{weights}')\n"
-        "print(classify('photo.jpg')[0]['pred_class'])"
-    )
-
-
 def main(argv: list[str] | None = None) -> int:
     """Run the command.
 
@@ -133,6 +108,17 @@ def main(argv: list[str] | None = None) -> int:
     there, dry = args.pop('resume'), args.pop('dry_run')
     out = Path(there or args.get('out', Options.out)).expanduser().resolve()
     try:
+        if there:
+            check_at_sight(load(out))
+        else:
+            options = Options(**args)
+            check_at_sight(options)
+            check_given(options, args)
+            check_out(out, dry_run=True)
+        # here and not above: it takes seconds
+        from must_mm.adapt.result import summary
+        from must_mm.adapt.run import adapt, dry_run, resume, show
+
         if dry:
             show(dry_run(**args))
             return 0

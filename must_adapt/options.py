@@ -1,0 +1,191 @@
+"""What a user asks for, and what is wrong with it at first sight."""
+
+import importlib.util
+import json
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+FILE = 'options.json'
+NETWORKS = ('student', 'teacher')
+
+
+@dataclass(frozen=True)
+class Options:
+    """The options of ``must-adapt``, as given.
+
+    Attributes:
+        images: Folder of images.
+        classes: See :func:`class_names`.
+        model: Name of an open_clip architecture, path of an open_clip model
+            config (``.json``) or of a MUST config (``.py``).
+        pretrained: Tag of open_clip, or a local file of weights.
+        templates: See :func:`prompt_templates`.
+        eval: Folder of labelled images, one sub folder for each class.
+        out: Folder for all that is written.
+        class_prior: See :func:`class_prior`.
+        fairness_weight: Weight of the fairness loss.
+        network: ``'student'`` or ``'teacher'``: which one is exported and
+            predicts.
+        epochs: Passes over the images; by their number by default.
+        seed: Seed of the run.
+        onnx: Whether to write ONNX, too.
+    """
+
+    images: str
+    classes: str | Sequence[str]
+    model: str = 'ViT-B-16'
+    pretrained: str = 'openai'
+    templates: str | Sequence[str] | None = None
+    eval: str | None = None
+    out: str = 'adapted'
+    class_prior: str | dict | None = 'uniform'
+    fairness_weight: float = 1.0
+    network: str = NETWORKS[0]
+    epochs: int | None = None
+    seed: int = 0
+    onnx: bool = False
+
+    @property
+    def folder(self) -> Path:
+        """The folder of images, absolute."""
+        return _absolute(self.images)
+
+    @property
+    def eval_folder(self) -> Path | None:
+        """The folder of labelled images, absolute."""
+        return self.eval and _absolute(self.eval)
+
+    @property
+    def config(self) -> Path | None:
+        """The MUST config that is given as the model, if one is."""
+        return _absolute(self.model) if self.model.endswith('.py') else None
+
+
+def _absolute(path: str) -> Path:
+    return Path(path).expanduser().resolve()
+
+
+def check_at_sight(options: Options) -> None:
+    """Check what needs no library, nor a look at the images.
+
+    Raises:
+        FileNotFoundError: If a folder or a file is missing.
+        ImportError: If ONNX is asked for and its packages are missing.
+        ValueError: If an option is of no use, with its name and the fix.
+    """
+    _check_folder(options.images, 'IMAGES')
+    if options.config and not options.config.is_file():
+        raise FileNotFoundError(
+            f'--model: there is no config {options.config}'
+        )
+    if options.network not in NETWORKS:
+        raise ValueError(
+            f'--network must be {" or ".join(map(repr, NETWORKS))}, got '
+            f'{options.network!r}'
+        )
+    if not 0 <= options.fairness_weight < float('inf'):
+        raise ValueError(
+            '--fairness-weight must not be negative, got '
+            f'{options.fairness_weight}'
+        )
+    if options.epochs is not None and options.epochs < 1:
+        raise ValueError(f'--epochs must be positive, got {options.epochs}')
+    if not 0 <= options.seed < 2**32:  # what NumPy takes
+        raise ValueError(
+            f'--seed must lie in [0, {2**32 - 1}], got {options.seed}'
+        )
+    if options.onnx:
+        missing = [
+            name
+            for name in ('onnx', 'onnxruntime', 'onnxscript')
+            if importlib.util.find_spec(name) is None
+        ]
+        if missing:
+            raise ImportError(
+                f'--onnx needs {", ".join(missing)}: install the packages of '
+                'must_mm[onnx]'
+            )
+    if options.eval is not None:
+        _check_folder(options.eval, '--eval')
+
+
+def check_given(options: Options, given: Mapping) -> None:
+    """Refuse options that a MUST config as the model would not use.
+
+    Args:
+        options: The options.
+        given: Those that were given, by name, without defaults.
+
+    Raises:
+        ValueError: If the start is described twice.
+    """
+    for name in ('pretrained', 'templates'):
+        if options.config and given.get(name) is not None:
+            raise ValueError(
+                f'--{name} cannot be given with --model {options.config}: its '
+                f'model.start is used as it is. Leave --{name} out, or change '
+                'model.start in the config'
+            )
+
+
+def _check_folder(path: str, key: str) -> None:
+    folder = _absolute(path)
+    if not folder.is_dir():
+        what = 'is a file' if folder.exists() else 'does not exist'
+        raise FileNotFoundError(f'{key}: the folder {path} {what}')
+
+
+def check_out(path: Path, dry_run: bool = False) -> None:
+    """Make the folder for the results, or say why that cannot be.
+
+    Args:
+        path: The folder.
+        dry_run: Whether to leave it unmade.
+
+    Raises:
+        ValueError: If it is used already.
+        OSError: If it cannot be written to.
+    """
+    if path.is_dir() and any(path.iterdir()):
+        hint = (
+            f'go on with its run by must-adapt --resume {path}, or '
+            if (path / FILE).is_file()
+            else ''
+        )
+        raise ValueError(
+            f'--out {path}: this folder is not empty; {hint}give another one'
+        )
+    try:
+        if dry_run:
+            there = next(p for p in [path, *path.parents] if p.exists())
+            if not there.is_dir() or not os.access(there, os.W_OK):
+                raise PermissionError(f'no right to write in {there}')
+            return
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        raise OSError(
+            f'--out {path}: cannot be written to: {error}'
+        ) from error
+
+
+def load(out: Path) -> Options:
+    """Read the options of a run that is to go on.
+
+    Raises:
+        ValueError: If the folder holds no run of ``must-adapt``.
+    """
+    path = out / FILE
+    try:
+        given = json.loads(path.read_text(encoding='utf-8'))
+        return Options(**dict(given, out=str(out)))
+    except FileNotFoundError as error:
+        raise ValueError(
+            f'--resume {out}: there is no run to go on with, {path} is missing'
+        ) from error
+    except (TypeError, ValueError) as error:
+        raise ValueError(f'--resume: {path} is damaged: {error}') from error
