@@ -1,6 +1,19 @@
 """The levers of the training step: each takes a slow config to a fast one."""
 
+import torch
 from mmengine.config import Config
+from mmpretrain.registry import MODELS
+
+from must_mm.models.must import MUST
+
+
+@MODELS.register_module()
+class MUSTWithoutInferenceMode(MUST):
+    """MUST whose teacher runs without gradient, but not in inference mode."""
+
+    @torch.no_grad()
+    def teacher_probs(self, weak: torch.Tensor) -> torch.Tensor:
+        return self.teacher(weak).float().softmax(dim=1)
 
 
 def hook(cfg: Config, kind: str) -> dict:
@@ -11,7 +24,7 @@ def hook(cfg: Config, kind: str) -> dict:
 def slow(cfg: Config) -> None:
     """Turn every lever off."""
     cfg.model.decode = 'all'
-    cfg.model.teacher_inference_mode = False
+    cfg.model.type = 'MUSTWithoutInferenceMode'
     cfg.optim_wrapper.optimizer.fused = False
     hook(cfg, 'EMATeacherHook').foreach = False
     hook(cfg, 'HealthHook').interval = 1
@@ -25,7 +38,7 @@ def masked_decoding(cfg: Config) -> None:
 
 
 def inference_mode(cfg: Config) -> None:
-    cfg.model.teacher_inference_mode = True
+    cfg.model.type = 'MUST'
 
 
 def fused_adamw(cfg: Config) -> None:

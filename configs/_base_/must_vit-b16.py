@@ -30,7 +30,6 @@ model = dict(
     ),
     align_loss=dict(type='GlobalLocalAlignmentLoss', loss_weight=0.2),
     predict_with='student',
-    decode='masked',
     data_preprocessor=dict(
         type='TwoViewDataPreprocessor',
         mean=[122.7709383, 116.7460125, 104.09373615],

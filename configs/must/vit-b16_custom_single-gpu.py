@@ -10,7 +10,5 @@
 # train too, or the reconstruction would be noise.
 _base_ = 'vit-b16_custom.py'
 
-model = dict(
-    train_only=['LayerNorm', 'head.classifier', 'mask_token', 'decoder']
-)
+model = dict(train_only=['LayerNorm', 'head.classifier', 'masking', 'decoder'])
 optim_wrapper = dict(type='AmpOptimWrapper', loss_scale='dynamic')

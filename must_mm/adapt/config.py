@@ -133,7 +133,6 @@ def clip_config(
             ),
         ),
         align_loss=dict(type='GlobalLocalAlignmentLoss', loss_weight=0.2),
-        decode='masked',
         predict_with=network,
         data_preprocessor=dict(
             type='TwoViewDataPreprocessor',

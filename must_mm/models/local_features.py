@@ -90,6 +90,11 @@ def to_map(feature: torch.Tensor, extra_tokens: int = 0) -> torch.Tensor:
     )
 
 
+def unit_length(feature: torch.Tensor) -> torch.Tensor:
+    """Scale features (..., D) to unit length."""
+    return F.normalize(feature, dim=-1)
+
+
 def to_patches(images: torch.Tensor, side: int) -> torch.Tensor:
     """Cut images (B, C, H, W) into patches (B, n, m, C, side, side)."""
     cut = images.unflatten(3, (-1, side)).unflatten(2, (-1, side))

@@ -1,7 +1,7 @@
 """Block masks on the strong view, and what stands in their place.
 
 A learned token where the backbone embeds patches, a learned colour where it
-has none. Both offer ``masking(backbone, mask)``.
+has none. Both offer ``hide(backbone, mask)``.
 """
 
 from collections.abc import Iterator, Sequence
@@ -72,10 +72,8 @@ class MaskToken(BaseModule):
         nn.init.normal_(self.token, std=self.init_std)
 
     @contextmanager
-    def masking(
-        self, backbone: nn.Module, mask: torch.Tensor
-    ) -> Iterator[None]:
-        """Mask the patches of every forward pass within the context.
+    def hide(self, backbone: nn.Module, mask: torch.Tensor) -> Iterator[None]:
+        """Hide the patches in every forward pass within the context.
 
         Args:
             backbone: A backbone whose ``patch_embed`` returns ``(patches,
@@ -129,10 +127,8 @@ class MaskColour(BaseModule):
         nn.init.normal_(self.colour, std=self.init_std)
 
     @contextmanager
-    def masking(
-        self, backbone: nn.Module, mask: torch.Tensor
-    ) -> Iterator[None]:
-        """Mask the images of every forward pass within the context.
+    def hide(self, backbone: nn.Module, mask: torch.Tensor) -> Iterator[None]:
+        """Hide the pixels in every forward pass within the context.
 
         Args:
             backbone: Any backbone that takes images (B, C, H, W).

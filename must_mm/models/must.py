@@ -6,21 +6,40 @@ from itertools import chain
 
 import torch
 import torch.nn as nn
-import torch.nn.functional as F
+from mmengine.registry import Registry
 from mmpretrain.models import ImageClassifier
 from mmpretrain.registry import MODELS, TASK_UTILS
 from mmpretrain.structures import DataSample
 
+from ..checkpoints.earlier_names import EARLIER_NAMES, rename_parts
 from ..utils.distributed import to_device
-from ..utils.validation import check_type
+from ..utils.validation import check_choice, check_strings, check_type
 from .architecture import check_architecture
 from .freezing import freeze_except
-from .local_features import capture, mask_on_grid, to_map, to_patches
+from .local_features import capture, to_map, unit_length
+from .masked_view import MaskedView, from_column, one_column
 from .masking import mask_for
 
 STUDENT, TEACHER = 'student', 'teacher'
 DECODE_ALL, DECODE_MASKED = 'all', 'masked'
 CLASSIFIER_PARTS = ('backbone', 'neck', 'head')
+
+
+def built(
+    name: str, part: dict | nn.Module | None, registry: Registry = MODELS
+):
+    """Build a part of the model from its config, nothing from ``None``.
+
+    Args:
+        name: The part's key in the model's config.
+        part: Its config, or the part itself.
+        registry: Where its type is registered.
+
+    Raises:
+        TypeError: If it is neither, with its key.
+    """
+    check_type(f'model.{name}', part, dict, nn.Module, type(None))
+    return registry.build(part) if isinstance(part, dict) else part
 
 
 @MODELS.register_module()
@@ -53,12 +72,11 @@ class MUST(ImageClassifier):
             :class:`OpenCLIPStart`; ``None`` where ``load_from`` brings them.
         predict_with: Whose predictions ``predict``, ``extract_feat`` and the
             tensor mode return: ``'student'`` or ``'teacher'``.
-        decode: What the decoder reconstructs: ``'all'`` patches, or the
-            ``'masked'`` ones, which are those that the loss reads. The latter
+        decode: What the decoder reconstructs: the ``'masked'`` patches,
+            which are those that the loss reads, or ``'all'``. The former
             needs a decoder that sees each patch alone, such as SimMIM's, and
-            masks on the grid of the feature map.
-        teacher_inference_mode: Whether the teacher runs under torch's
-            inference mode; otherwise without gradient.
+            masks whose cells are patches of the feature map or blocks of
+            them; the value is the same.
         train_only: What of the model trains, see :func:`freeze_except`;
             everything by default.
         data_preprocessor: Config of the preprocessor of the views.
@@ -83,65 +101,48 @@ class MUST(ImageClassifier):
         local_features: str | None = None,
         start: dict | None = None,
         predict_with: str = STUDENT,
-        decode: str = DECODE_ALL,
-        teacher_inference_mode: bool = True,
+        decode: str = DECODE_MASKED,
         train_only: Sequence[str] | None = None,
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
     ) -> None:
         check_type('model.backbone', backbone, dict, nn.Module)
-        check_type('model.neck', neck, dict, nn.Module, type(None))
         check_type('model.head', head, dict, nn.Module)
-        for name, part in dict(
-            decoder=decoder,
-            mim_head=mim_head,
-            align_loss=align_loss,
-            masking=masking,
-            start=start,
-            data_preprocessor=data_preprocessor,
-        ).items():
-            check_type(f'model.{name}', part, dict, type(None))
-        check_type('model.local_features', local_features, str, type(None))
-        data_preprocessor = dict(data_preprocessor or {})
-        data_preprocessor.setdefault('type', 'TwoViewDataPreprocessor')
-        super().__init__(
-            backbone=backbone,
-            neck=neck,
-            head=head,
-            data_preprocessor=data_preprocessor,
-            init_cfg=init_cfg,
+        check_type(
+            'model.data_preprocessor', data_preprocessor, dict, type(None)
         )
+        check_type('model.local_features', local_features, str, type(None))
+        check_choice('model.decode', decode, DECODE_ALL, DECODE_MASKED)
         if (decoder is None) != (mim_head is None):
             raise ValueError(
                 'model.decoder and model.mim_head belong '
                 'together: give both or neither'
             )
-        if decode not in (DECODE_ALL, DECODE_MASKED):
-            raise ValueError(
-                f"model.decode must be '{DECODE_ALL}' or '{DECODE_MASKED}', "
-                f'got {decode!r}'
-            )
-        check_type(
-            'model.teacher_inference_mode', teacher_inference_mode, bool
+        super().__init__(
+            backbone=backbone,
+            neck=built('neck', neck),
+            head=head,
+            data_preprocessor=dict(
+                dict(type='TwoViewDataPreprocessor'), **data_preprocessor or {}
+            ),
+            init_cfg=init_cfg,
         )
         self.predict_with = predict_with
         self.decode = decode
-        self.no_grad = (
-            torch.inference_mode if teacher_inference_mode else torch.no_grad
-        )
-        self.start = start and TASK_UTILS.build(start)
+        self.local_features = local_features
+        self.start = built('start', start, TASK_UTILS)
         self.teacher = self.build_teacher()
-        self.decoder = decoder and MODELS.build(decoder)
-        self.mim_head = mim_head and MODELS.build(mim_head)
-        self.align_loss = align_loss and MODELS.build(align_loss)
+        self.decoder = built('decoder', decoder)
+        self.mim_head = built('mim_head', mim_head)
+        self.align_loss = built('align_loss', align_loss)
         if self.with_masking:
-            self.mask_token = (
-                MODELS.build(masking) if masking else mask_for(self.backbone)
-            )
-            self.local_features = local_features
+            self.masking = built('masking', masking) or mask_for(self.backbone)
             self.ln_patch = self.build_patch_norm()
         if train_only is not None:
-            freeze_except(self, train_only)
+            check_strings('model.train_only', train_only)
+            freeze_except(
+                self, [EARLIER_NAMES.get(name, name) for name in train_only]
+            )
         self._register_load_state_dict_pre_hook(self._before_load)
 
     @property
@@ -156,11 +157,7 @@ class MUST(ImageClassifier):
 
     @predict_with.setter
     def predict_with(self, who: str) -> None:
-        if who not in (STUDENT, TEACHER):
-            raise ValueError(
-                f"model.predict_with must be '{STUDENT}' or "
-                f"'{TEACHER}', got {who!r}"
-            )
+        check_choice('model.predict_with', who, STUDENT, TEACHER)
         self._predict_with = who
 
     # ------------------------------------------------------------ weights
@@ -195,7 +192,8 @@ class MUST(ImageClassifier):
         backbone that pools) leaves its map raw; a map that goes straight
         into pooling shares a space with the global feature as it is.
         """
-        if self.local_features is None and not hasattr(self.neck, 'project'):
+        neck_normalises = getattr(self.neck, 'normalises', False)
+        if self.local_features is None and not neck_normalises:
             return nn.Identity()
         width = getattr(self.backbone, 'embed_dims', self.head.in_channels)
         return nn.LayerNorm(width, eps=1e-5)
@@ -217,11 +215,12 @@ class MUST(ImageClassifier):
             averaged.copy_(source)
 
     def _before_load(self, state_dict: dict, prefix: str, *_args) -> None:
-        """Refuse other architectures; let a plain classifier fill both.
+        """Check the architecture; let a plain classifier fill both.
 
         Raises:
             ValueError: If backbone, neck and head do not match.
         """
+        rename_parts(state_dict, prefix)
         parts = tuple(f'{prefix}{part}.' for part in CLASSIFIER_PARTS)
 
         # a module may be shared: by the layers of EVA-02, for one
@@ -268,7 +267,7 @@ class MUST(ImageClassifier):
         """Depth for layer decay, with the stem of CLIP at depth 0.
 
         MMPretrain's backbone puts the pre-norm at the last depth, and does
-        not know the mask token, which replaces patch embeddings.
+        not know what stands in the masked places.
 
         Raises:
             NotImplementedError: If the backbone knows no depths.
@@ -280,7 +279,7 @@ class MUST(ImageClassifier):
                 "'DefaultOptimWrapperConstructor'"
             )
         depth, num_depths = super().get_layer_depth(param_name)
-        stem = ('backbone.pre_norm.', 'mask_token.')
+        stem = ('backbone.pre_norm.', 'masking.')
         return (0 if param_name.startswith(stem) else depth), num_depths
 
     # --------------------------------------------------------- prediction
@@ -319,44 +318,30 @@ class MUST(ImageClassifier):
         weak, strong = inputs
         teacher_probs = self.teacher_probs(weak)
         if not self.with_masking:
-            return self.head.loss(
-                self.global_features(self.backbone(strong)),
-                data_samples,
-                teacher_probs,
-            )
+            feats = self.global_features(self.backbone(strong))
+            return self.head.loss(feats, data_samples, teacher_probs)
 
-        # read on the host, where it comes from: no device has to wait
-        mask = self.stack_masks(data_samples)
-        on_device = to_device(mask, strong.device)
-        feats, patches = self.masked_features(strong, on_device)
-        global_feats = self.global_features(feats)
-        losses = self.head.loss(global_feats, data_samples, teacher_probs)
-        if self.align_loss is not None or self.decode == DECODE_MASKED:
-            masked = mask_on_grid(mask, patches.shape[2:])
-            places = masked.flatten().nonzero()[:, 0]
-            places = to_device(places, strong.device)
-            tokens = patches.movedim(1, -1).flatten(0, 2)[places]
-        if self.decode == DECODE_MASKED and self.decoder is not None:
-            losses['loss_mim'] = self.masked_reconstruction_loss(
-                tokens, strong, mask, places
-            )
-        elif self.decoder is not None:
-            losses['loss_mim'] = self.reconstruction_loss(
-                self.decoder(patches), strong, on_device
-            )
-        if self.align_loss is not None:
-            image = places // masked[0].numel()
-            losses['loss_align'] = self.align_loss(
-                self.project(tokens),
-                self.head.joint_feature(global_feats)[image],
-            )
+        view = self.masked_view(strong, self.stack_masks(data_samples))
+        feats = self.global_features(view.feats)
+        losses = self.head.loss(feats, data_samples, teacher_probs)
+        losses |= self.reconstruct(view)
+        losses |= self.align(view, self.head.joint_feature(feats))
         return losses
 
     def teacher_probs(self, weak: torch.Tensor) -> torch.Tensor:
         """``q = softmax(teacher(w))``, (B, K), of the weak view (Sec. 3.1)."""
-        with self.no_grad():
+        with torch.inference_mode():
             probs = self.teacher(weak).float().softmax(dim=1)
         return probs.clone()  # autograd keeps no tensor of inference mode
+
+    def masked_view(
+        self, images: torch.Tensor, mask: torch.Tensor
+    ) -> MaskedView:
+        """Look at the images through a mask (B, h, w) on the host."""
+        on_device = to_device(mask, images.device)
+        return MaskedView(
+            images, mask, *self.masked_features(images, on_device)
+        )
 
     def masked_features(
         self, images: torch.Tensor, mask: torch.Tensor
@@ -372,7 +357,7 @@ class MUST(ImageClassifier):
             ``p = ln_patch(x_patches)``, (B, D, n, n).
         """
         with (
-            self.mask_token.masking(self.backbone, mask),
+            self.masking.hide(self.backbone, mask),
             capture(self.backbone, self.local_features) as captured,
         ):
             feats = self.backbone(images)
@@ -388,79 +373,85 @@ class MUST(ImageClassifier):
 
     def project(self, patches: torch.Tensor) -> torch.Tensor:
         """Map (..., D) local features to unit vectors beside ``g``."""
-        if hasattr(self.neck, 'project'):
-            return self.neck.project(patches)
-        return F.normalize(patches, dim=-1)
+        to_joint_space = getattr(self.neck, 'project', unit_length)
+        return to_joint_space(patches)
 
-    def reconstruction_loss(
-        self,
-        reconstruction: torch.Tensor,
-        image: torch.Tensor,
-        mask: torch.Tensor,
-    ) -> torch.Tensor:
+    def reconstruct(self, view: MaskedView) -> dict[str, torch.Tensor]:
         """``L_mim``: L1 distance on the masked pixels (Sec. 3.2).
 
-        Args:
-            reconstruction: The decoder's image, (B, 3, H, W).
-            image: The normalised strong view, (B, 3, H, W).
-            mask: (B, h, w), true where masked.
+        Returns:
+            ``loss_mim``, or nothing without a decoder.
 
         Raises:
             ValueError: If the decoder's stride is not that of the feature
                 map, or the head's patch size not that of the mask.
         """
+        if self.decoder is None:
+            return {}
+        self.check_mask_side(view.image, view.mask)
+        if self.decode == DECODE_ALL:
+            reconstruction = self.decoder(view.patches)
+            image, mask = view.image, to_device(view.mask, view.image.device)
+        else:
+            reconstruction = self.decode_blocks(view)
+            image = view.cut(view.image)
+            mask = image.new_ones(len(image), 1, 1)
         if reconstruction.shape != image.shape:
             raise ValueError(
                 'model.decoder.encoder_stride must be the stride of the '
                 "backbone's last feature map (the patch size of a vision "
-                f'transformer): the view is {tuple(image.shape)}, '
-                f'its reconstruction {tuple(reconstruction.shape)}'
+                f'transformer): what is masked has {image.shape[-1]} pixels, '
+                f'its reconstruction {reconstruction.shape[-1]}'
             )
-        self.check_mask_side(image, mask)
-        return self.mim_head.loss(reconstruction, image, mask)
+        return dict(loss_mim=self.mim_head.loss(reconstruction, image, mask))
 
-    def masked_reconstruction_loss(
-        self,
-        tokens: torch.Tensor,
-        image: torch.Tensor,
-        mask: torch.Tensor,
-        places: torch.Tensor,
-    ) -> torch.Tensor:
-        """``L_mim`` from the masked patches alone, the same value.
+    def decode_blocks(self, view: MaskedView) -> torch.Tensor:
+        """Reconstruct the M masked blocks alone, (M, 3, side, side).
+
+        Raises:
+            ValueError: If they are no blocks of the feature map.
+        """
+        if view.cells.shape != view.mask.shape:
+            raise ValueError(
+                f"model.decode='{DECODE_MASKED}' needs a mask whose cells "
+                "are patches of the backbone's last feature map or blocks of "
+                f'them: along an edge the mask has {view.mask.shape[-1]} '
+                f'cells, the map {view.patches.shape[-1]} patches. Set '
+                'MUSTMaskGenerator.model_patch_size to a multiple of the '
+                f"map's stride, or model.decode='{DECODE_ALL}'"
+            )
+        column = self.decoder(one_column(view.blocks))
+        return from_column(column, len(view.blocks))
+
+    def align(
+        self, view: MaskedView, global_feats: torch.Tensor
+    ) -> dict[str, torch.Tensor]:
+        """``L_align``: local features close to the global one (Sec. 3.3).
 
         Args:
-            tokens: Local features of the masked patches, (M, D).
-            image: The normalised strong view, (B, 3, H, W).
-            mask: (B, n, n), true where masked.
-            places: Indices (M,) of the masked patches in the mask.
+            view: The masked view.
+            global_feats: Global features ``g`` of the images, (B, E), of
+                unit length.
 
-        Raises:
-            ValueError: If the mask is not on the grid of the feature map, or
-                the decoder's stride is not that of the map.
+        Returns:
+            ``loss_align``, or nothing without an alignment loss.
         """
-        side = self.check_mask_side(image, mask)
-        # the masked patches as one column of a feature map
-        column = self.decoder(tokens.t()[None, :, :, None])[0]
-        if column.shape[1:] != (len(tokens) * side, side):
-            raise ValueError(
-                f"model.decode='{DECODE_MASKED}' needs masks on the grid of "
-                "the backbone's last feature map, and a decoder of its "
-                f'stride: a cell of the mask is {side} pixels wide '
-                '(MUSTMaskGenerator.model_patch_size), what the decoder '
-                f'makes of it (model.decoder.encoder_stride) {column.shape[2]}'
-                f". Make them equal, or set model.decode='{DECODE_ALL}'"
+        if self.align_loss is None:
+            return {}
+        local = self.project(view.blocks.movedim(1, -1).flatten(1, 2))
+        # one by one, as the blocks of a plain mask come
+        owners = view.owners.repeat_interleave(local.shape[1])
+        return dict(
+            loss_align=self.align_loss(
+                local.flatten(0, 1), global_feats[owners]
             )
-        reconstruction = column.unflatten(1, (-1, side)).movedim(1, 0)
-        whole = to_patches(image, side).flatten(0, 2)
-        return self.mim_head.loss(
-            reconstruction, whole[places], image.new_ones(len(tokens), 1, 1)
         )
 
-    def check_mask_side(self, image: torch.Tensor, mask: torch.Tensor) -> int:
-        """Return the side of the mask's cells in pixels.
+    def check_mask_side(self, image: torch.Tensor, mask: torch.Tensor) -> None:
+        """Check that the reconstruction loss reads the mask's cells.
 
         Raises:
-            ValueError: If it is not that of the reconstruction loss.
+            ValueError: If its patch size is not their side in pixels.
         """
         side = image.shape[-1] // mask.shape[-1]
         if self.mim_head.patch_size != side:
@@ -469,7 +460,6 @@ class MUST(ImageClassifier):
                 f'the cells of the mask are {side} pixels wide '
                 '(MUSTMaskGenerator.model_patch_size): make them equal'
             )
-        return side
 
     @staticmethod
     def stack_masks(data_samples: list[DataSample]) -> torch.Tensor:

@@ -25,7 +25,13 @@ class CLIPProjection(BaseModule):
 
     Raises:
         ValueError: If a value is out of its range.
+
+    Attributes:
+        normalises: That the neck normalises what it reads; local features,
+            which go straight to ``project``, need a norm of their own.
     """
+
+    normalises = True
 
     def __init__(
         self, in_channels: int, out_channels: int, eps: float = 1e-5

@@ -1,11 +1,19 @@
 """Checks of config values, with errors that name their key."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 from numbers import Real
 
 
+@lru_cache
+def bounds(interval: str) -> tuple[float, float]:
+    """Read the bounds of an interval such as ``'(0, 1]'``."""
+    low, high = interval[1:-1].split(',')
+    return float(low), float(high)
+
+
 def check_number(key: str, value: object, interval: str) -> None:
-    """Refuse what is no number in an interval.
+    """Raise unless a value is a number in an interval.
 
     Args:
         key: Config key, named in the error.
@@ -16,7 +24,7 @@ def check_number(key: str, value: object, interval: str) -> None:
     Raises:
         ValueError: If it does not lie in the interval.
     """
-    low, high = map(float, interval[1:-1].split(','))
+    low, high = bounds(interval)
     if (
         isinstance(value, bool)
         or not isinstance(value, Real)
@@ -27,7 +35,7 @@ def check_number(key: str, value: object, interval: str) -> None:
 
 
 def check_integer(key: str, value: object, at_least: int = 1) -> None:
-    """Refuse what is no integer, or too small.
+    """Raise unless a value is an integer, large enough.
 
     Raises:
         ValueError: If it is not an integer of at least ``at_least``.
@@ -46,7 +54,7 @@ def check_integer(key: str, value: object, at_least: int = 1) -> None:
 
 
 def check_type(key: str, value: object, *kinds: type) -> None:
-    """Refuse a value of another type.
+    """Raise unless a value has one of the types.
 
     Args:
         key: Config key, named in the error.
@@ -64,7 +72,7 @@ def check_type(key: str, value: object, *kinds: type) -> None:
 
 
 def check_strings(key: str, value: object) -> None:
-    """Refuse what is no list of strings; one string is none.
+    """Raise unless a value is a list of strings; one string is none.
 
     Raises:
         TypeError: If it is anything else.
@@ -75,3 +83,14 @@ def check_strings(key: str, value: object) -> None:
         or not all(isinstance(entry, str) for entry in value)
     ):
         raise TypeError(f'{key} must be a list of strings, got {value!r}')
+
+
+def check_choice(key: str, value: object, *choices: str) -> None:
+    """Raise unless a value is one of the choices.
+
+    Raises:
+        ValueError: If it is none of them.
+    """
+    if value not in choices:
+        names = ' or '.join(map(repr, choices))
+        raise ValueError(f'{key} must be {names}, got {value!r}')

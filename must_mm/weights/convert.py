@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 
+from ..checkpoints.earlier_names import rename_parts
 from ..checkpoints.plain import load_tensors
 
 State = Mapping[str, torch.Tensor]
@@ -34,7 +35,7 @@ _SINGLE = {
 # The parts that MUST adds, under the names of its published code.
 _CLASSIFIER = {'classifier': 'head.classifier'}
 _MASKING = {
-    'mask_token_embedding': 'mask_token.token',
+    'mask_token_embedding': 'masking.token',
     'ln_patch.weight': 'ln_patch.weight',
     'ln_patch.bias': 'ln_patch.bias',
     'decoder.0.weight': 'decoder.decoder.0.weight',
@@ -199,6 +200,8 @@ def to_published(state: State) -> dict[str, dict[str, torch.Tensor]]:
         ValueError: See :func:`from_clip`; and if the logits are not scaled
             by 100, as the published code does.
     """
+    state = dict(state)
+    rename_parts(state)
     teacher = {
         name.removeprefix('teacher.'): value
         for name, value in state.items()
@@ -257,7 +260,7 @@ def _to_published(state: State) -> dict[str, torch.Tensor]:
             f'head.logit_scale is {float(scale):g}, the published MUST code '
             f'knows {_PUBLISHED_SCALE:g} only'
         )
-    tower = to_clip(state, True, masking='mask_token.token' in state)
+    tower = to_clip(state, True, masking='masking.token' in state)
     return {_PUBLISHED_PREFIX + name: value for name, value in tower.items()}
 
 

@@ -151,10 +151,7 @@ KEYS = (
         'model.decode',
         *choices('all', 'masked', wrong=('', None, 3, [], 'both', True)),
     ),
-    *(
-        Key(path, *choices(True, False, wrong=(None, 3, 'text', [])))
-        for path in ('model.teacher_inference_mode', 'teacher.foreach')
-    ),
+    Key('teacher.foreach', *choices(True, False, wrong=(None, 3, 'text', []))),
     Key(
         'model.train_only',
         st.sampled_from(

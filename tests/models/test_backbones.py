@@ -225,7 +225,7 @@ def test_masked_pixels_do_not_leak(case, batch):
     name, _, model = case
     (weak, strong), samples = batch
     model = copy.deepcopy(model).train()
-    assert type(model.mask_token).__name__ == CASES[name][3][2]
+    assert type(model.masking).__name__ == CASES[name][3][2]
     mask = model.stack_masks(samples)
     pixels = mask.repeat_interleave(CELL, 1).repeat_interleave(CELL, 2)
     changed = torch.where(pixels.unsqueeze(1), 9.0, strong)

@@ -46,7 +46,7 @@ def test_only_what_is_named_moves(config, train_only):
     }
     parts = {
         'head.classifier',
-        'mask_token.token',
+        'masking.token',
         'decoder.decoder.0.weight',
         'decoder.decoder.0.bias',
     }

@@ -79,8 +79,8 @@ def test_token_replaces_embeddings_before_positions(model):
     )
     patches, _ = backbone.patch_embed(images)
     patches = patches.clone()
-    patches[0, 6] = patches[1, 0] = model.mask_token.token[0, 0]
-    with model.mask_token.masking(backbone, mask):
+    patches[0, 6] = patches[1, 0] = model.masking.token[0, 0]
+    with model.masking.hide(backbone, mask):
         backbone(images)
     # the same additions in the same order: exact
     assert torch.equal(
@@ -93,7 +93,7 @@ def test_masking_ends_with_its_context(model):
     mask = torch.ones(2, 4, 4, dtype=torch.bool)
     before = model.backbone(images)[-1]
     with pytest.raises(RuntimeError, match='boom'):
-        with model.mask_token.masking(model.backbone, mask):
+        with model.masking.hide(model.backbone, mask):
             assert not torch.equal(model.backbone(images)[-1], before)
             raise RuntimeError('boom')
     assert torch.equal(model.backbone(images)[-1], before)
@@ -101,7 +101,7 @@ def test_masking_ends_with_its_context(model):
 
 def test_mask_of_another_grid_names_the_keys(model):
     mask = torch.zeros(2, 3, 3, dtype=torch.bool)
-    with model.mask_token.masking(model.backbone, mask):
+    with model.masking.hide(model.backbone, mask):
         with pytest.raises(
             ValueError, match=r'MUSTMaskGenerator\.input_size and model_patch'
         ):
@@ -115,7 +115,7 @@ def test_coarse_mask_covers_its_tokens(model):
     fine = coarse.repeat_interleave(2, 1).repeat_interleave(2, 2)
     found = []
     for mask in (coarse, fine):
-        with model.mask_token.masking(model.backbone, mask):
+        with model.masking.hide(model.backbone, mask):
             found.append(model.backbone(images)[-1])
     assert torch.equal(*found)
 
@@ -130,7 +130,7 @@ def test_colour_replaces_the_pixels_of_masked_blocks():
     expected[0, :, 8:16, 16:24] = colour.colour[0]
     expected[1, :, :8, :8] = colour.colour[0]
     backbone = torch.nn.Identity()
-    with colour.masking(backbone, mask):
+    with colour.hide(backbone, mask):
         assert torch.equal(backbone(images), expected)
     assert torch.equal(backbone(images), images)
 
@@ -138,7 +138,7 @@ def test_colour_replaces_the_pixels_of_masked_blocks():
 @pytest.mark.parametrize('shape', [(2, 3, 3), (1, 4, 4)])
 def test_colour_of_another_grid_names_the_key(shape):
     mask, backbone = torch.zeros(shape).bool(), torch.nn.Identity()
-    with MaskColour().masking(backbone, mask):
+    with MaskColour().hide(backbone, mask):
         with pytest.raises(ValueError, match=r'MUSTMaskGenerator\.input_size'):
             backbone(torch.randn(2, 3, SIZE, SIZE))
 

@@ -7,16 +7,19 @@ import torch
 import torch.nn.functional as F
 from mmengine.dataset import pseudo_collate
 from mmengine.hooks import Hook
+from mmengine.runner import load_checkpoint
 from mmpretrain import ImageClassificationInferencer, get_model
 from mmpretrain.registry import MODELS, TRANSFORMS
 from mmpretrain.structures import DataSample
 
 from must_mm.checkpoints.plain import load_tensors
+from must_mm.models.masked_view import MaskedView
 from tests.tiny import (
     CLASSES,
     PATCH,
     SIZE,
     TEST_PIPELINE,
+    WIDTH,
     assert_same_tensors,
     build,
     launch,
@@ -34,7 +37,7 @@ def model(config):
     with torch.no_grad():  # student and teacher differ
         for param in model.backbone.parameters():
             param += 0.02 * torch.randn_like(param)
-        model.mask_token.token += 1
+        model.masking.token += 1
     return model.train()
 
 
@@ -79,7 +82,7 @@ def test_terms_by_the_equations(model, batch):
     with torch.no_grad():
         # masked patches all look alike to the student
         embedded, _ = model.backbone.patch_embed(strong)
-        token = model.mask_token.token
+        token = model.masking.token
         x = torch.where(mask.flatten(1).unsqueeze(-1), token, embedded)
         x = torch.cat([model.backbone.cls_token.expand(4, -1, -1), x], 1)
         x = model.backbone.pre_norm(x + model.backbone.pos_embed)
@@ -160,7 +163,7 @@ def test_teacher_sees_the_whole_weak_view(model, batch):
     ((image, patches),) = seen
     assert torch.equal(image, weak)
     assert not patches.requires_grad
-    model.mask_token.token.data.fill_(float('nan'))
+    model.masking.token.data.fill_(float('nan'))
     assert model.teacher_probs(weak).isfinite().all()
 
 
@@ -189,7 +192,51 @@ def test_self_training_alone(config, batch):
     model.init_weights()
     losses = model.loss(batch[0], [DataSample() for _ in range(4)])
     assert {n for n in losses if 'loss' in n} == {'loss_st', 'loss_fair'}
-    assert not any('mask_token' in n for n, _ in model.named_parameters())
+    assert not any('masking' in n for n, _ in model.named_parameters())
+
+
+@pytest.mark.parametrize('block', [1, 2], ids=['patches', 'blocks'])
+def test_masked_blocks_alone_give_the_same_loss(config, block):
+    """The decoder sees each patch alone: the others need not be decoded.
+
+    Tolerance: float32, another order of the same sums.
+    """
+    config.model.mim_head.patch_size = block * PATCH
+    torch.manual_seed(0)
+    model = MODELS.build(config.model)
+    model.init_weights()
+    views = list(torch.randn(2, 4, 3, SIZE, SIZE))
+    mask = torch.rand(4, 4 // block, 4 // block) < 0.4
+    mask[:, 0, 0], mask[:, 1, 1] = True, False
+    samples = [DataSample().set_mask(m) for m in mask]
+    found, gradients = {}, {}
+    for decode in ('all', 'masked'):
+        model.decode = decode
+        found[decode] = model.loss(views, samples)
+        model.zero_grad()
+        (found[decode]['loss_mim'] + found[decode]['loss_align']).backward()
+        gradients[decode] = {
+            n: p.grad for n, p in model.named_parameters() if p.requires_grad
+        }
+    torch.testing.assert_close(found['masked'], found['all'])
+    torch.testing.assert_close(gradients['masked'], gradients['all'])
+
+
+def test_mask_finer_than_the_map_names_the_keys(config):
+    config.model.mim_head.patch_size = PATCH // 2
+    model = MODELS.build(config.model)
+    fine = DataSample().set_mask(torch.ones(8, 8))
+    image = torch.zeros(1, 3, SIZE, SIZE)
+    view = MaskedView(
+        image, fine.mask[None].bool(), (), torch.zeros(1, WIDTH, 4, 4)
+    )
+    with pytest.raises(
+        ValueError,
+        match=r"model\.decode='masked'.*8 cells.*4 patches.*model_patch_size",
+    ):
+        model.reconstruct(view)
+    model.decode = 'all'
+    assert model.reconstruct(view)['loss_mim'].isfinite()
 
 
 # ---------------------------------------------------------------- prediction
@@ -523,6 +570,23 @@ def test_checkpoint_of_another_architecture(config, tmp_path, kind, message):
     config.load_from = str(path)
     with pytest.raises(ValueError, match=f'{message}.*model.backbone'):
         train(config)
+
+
+def test_checkpoint_and_config_of_an_earlier_version(config, model, tmp_path):
+    """What stands in masked places was called ``mask_token``."""
+    config.model.train_only = ['LayerNorm', 'mask_token']
+    expected = model.state_dict()
+    earlier = {
+        name.replace('masking.', 'mask_token.'): value
+        for name, value in expected.items()
+    }
+    assert 'mask_token.token' in earlier
+    path = tmp_path / 'earlier.pth'
+    torch.save(dict(state_dict=earlier), path)
+    loaded = MODELS.build(config.model)
+    assert loaded.masking.token.requires_grad
+    load_checkpoint(loaded, str(path), strict=True)
+    assert_same_tensors(dict(loaded.state_dict()), dict(expected))
 
 
 def test_plain_classifier_fills_student_and_teacher(config, model):

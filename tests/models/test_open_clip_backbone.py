@@ -216,7 +216,7 @@ def test_recipe_trains_an_iteration(reduce, tmp_path):
     )
     runner = train(cfg)
     assert runner.iter == 1
-    assert isinstance(runner.model.mask_token, MaskToken)
+    assert isinstance(runner.model.masking, MaskToken)
     for term in ('loss_st', 'loss_fair', 'loss_mim', 'loss_align'):
         value = runner.message_hub.get_scalar(f'train/{term}').current()
         assert 0 <= value < 100, term

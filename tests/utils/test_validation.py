@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from must_mm.utils.validation import (
+    check_choice,
     check_integer,
     check_number,
     check_strings,
@@ -57,3 +58,10 @@ def test_strings():
     for value in ('xy', None, [1], {'x'}, 3):
         with pytest.raises(TypeError, match=r'a\.b must be a list of strings'):
             check_strings('a.b', value)
+
+
+def test_choice():
+    check_choice('a.b', 'x', 'x', 'y')
+    for value in ('', 'z', None, 3, ['x']):
+        with pytest.raises(ValueError, match=r"a\.b must be 'x' or 'y', got"):
+            check_choice('a.b', value, 'x', 'y')

@@ -102,7 +102,15 @@ def test_published_checkpoint_there_and_back(recording, ema, masking):
     if not masking:
         clip = {k: v for k, v in clip.items() if not k.startswith(MASKING)}
     checkpoint = published(clip, ema)
-    assert_same_tensors(to_published(from_published(checkpoint)), checkpoint)
+    state = from_published(checkpoint)
+    assert_same_tensors(to_published(state), checkpoint)
+    # as an earlier version of ours named it
+    earlier = {
+        name.replace('masking.', 'mask_token.'): value
+        for name, value in state.items()
+    }
+    assert masking == ('mask_token.token' in earlier)
+    assert_same_tensors(to_published(earlier), checkpoint)
 
 
 def test_published_checkpoint_fills_the_model_exactly(recording, tmp_path):
