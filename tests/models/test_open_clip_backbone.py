@@ -105,7 +105,7 @@ def test_masked_pixels_do_not_reach_the_output(reduce, model):
     x = images(224)
     other = torch.where(pixels[:, None], torch.randn_like(x), x)
 
-    with token.masking(backbone, mask):
+    with token.hide(backbone, mask):
         expected = backbone(x)
         found = backbone(other)
     for a, b in zip(found, expected, strict=True):
@@ -114,7 +114,7 @@ def test_masked_pixels_do_not_reach_the_output(reduce, model):
     assert not torch.equal(backbone(other)[0], backbone(x)[0])
     assert not torch.equal(backbone(x)[0], expected[0])
     # nor does the hook of a copy act on what it was copied from
-    with token.masking(backbone, mask):
+    with token.hide(backbone, mask):
         assert not torch.equal(original(x)[0], backbone(x)[0])
 
 
