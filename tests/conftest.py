@@ -10,6 +10,7 @@ import torch
 from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
 
+from tests.browser import browser  # noqa: F401
 from tests.tiny import ROOT, tiny_config, write_images
 
 torch.set_num_threads(1)
