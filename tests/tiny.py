@@ -144,9 +144,12 @@ def tiny_config(images: Path, work_dir: Path, changes=None, **data) -> Config:
             'param_scheduler.T_max': 3,
             'train_cfg.max_epochs': 3,
             # a fast teacher: its errors show after a few steps
-            'custom_hooks.0.decay_start': 0.5,
-            'custom_hooks.0.decay_end': 0.9,
-            'custom_hooks.0.warmup_steps': 4,
+            'custom_hooks': [
+                dict(
+                    cfg.teacher, decay_start=0.5, decay_end=0.9, warmup_steps=4
+                ),
+                *cfg.guards,
+            ],
             'default_hooks.logger.interval': 1,
             'visualizer.vis_backends': [],
             'log_level': 'WARNING',

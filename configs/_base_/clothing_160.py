@@ -43,26 +43,28 @@ strong_view = [
     dict(type='RandomFlip', prob=0.5),
     dict(type='PublishedRandAugment', policies='timm_increasing'),
 ]
-train_pipeline = [
-    dict(type='LoadImage'),
-    dict(type='SeedSample'),
+load, seed = dict(type='LoadImage'), dict(type='SeedSample')
+views = [
+    load,
+    seed,
     dict(
         type='MultiView', num_views=[1, 1], transforms=[weak_view, strong_view]
     ),
-    dict(
-        type='MUSTMaskGenerator',
-        input_size=160,
-        mask_patch_size=32,
-        model_patch_size=32,
-        mask_ratio=0.1,
-    ),
-    dict(type='PackInputs'),
 ]
+mask = dict(
+    type='MUSTMaskGenerator',
+    input_size=160,
+    mask_patch_size=32,
+    model_patch_size=32,
+    mask_ratio=0.1,
+)
+pack = dict(type='PackInputs')
+train_pipeline = [*views, mask, pack]
 test_pipeline = [
-    dict(type='LoadImage'),
+    load,
     dict(type='ResizeEdge', scale=184, **bicubic),
     dict(type='CenterCrop', crop_size=160),
-    dict(type='PackInputs'),
+    pack,
 ]
 photos = dict(
     type='CustomDataset',

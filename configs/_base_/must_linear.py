@@ -47,17 +47,8 @@ param_scheduler = dict(
 )
 train_cfg = dict(max_epochs=3)
 default_hooks = dict(checkpoint=dict(max_keep_ckpts=1))
-custom_hooks = [
-    # 95 steps an epoch: the teacher averages about one of them
-    dict(
-        type='EMATeacherHook',
-        decay_start=0.99,
-        decay_end=0.99,
-        warmup_steps=0,
-    ),
-    dict(type='ValidateStartHook'),
-    dict(type='ClassCheckHook'),
-    dict(type='FairnessRestartHook'),
-    dict(type='HealthHook', interval=10),
-    dict(type='BadImageHook'),
-]
+# 95 steps an epoch: the teacher averages about one of them
+teacher = dict(
+    _base_.teacher, decay_start=0.99, decay_end=0.99, warmup_steps=0
+)
+custom_hooks = [teacher, *_base_.guards]

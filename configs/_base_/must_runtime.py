@@ -2,19 +2,20 @@
 default_scope = 'mmpretrain'
 custom_imports = dict(imports=['must_mm'], allow_failed_imports=False)
 
-custom_hooks = [
-    dict(
-        type='EMATeacherHook',
-        decay_start=0.999,
-        decay_end=0.9998,
-        warmup_steps=2000,
-    ),
+teacher = dict(
+    type='EMATeacherHook',
+    decay_start=0.999,
+    decay_end=0.9998,
+    warmup_steps=2000,
+)
+guards = [
     dict(type='ValidateStartHook'),
     dict(type='ClassCheckHook'),
     dict(type='FairnessRestartHook'),
     dict(type='HealthHook', interval=10),
     dict(type='BadImageHook'),
 ]
+custom_hooks = [teacher, *guards]
 default_hooks = dict(
     runtime_info=dict(type='LateRuntimeInfoHook'),
     timer=dict(type='IterTimerHook'),

@@ -1,37 +1,36 @@
-# The published views, mask and loaders (MUST, Appendix). A recipe adds the
-# data sets, and the mask's block size and ratio.
-_resize = dict(
-    type='ResizeEdge', scale=224, backend='pillow', interpolation='bicubic'
+# The published views, mask and loaders (MUST, Appendix), by name. A recipe
+# adds the data sets, and the mask's block size and ratio.
+
+# lazy: a JPEG is decoded no larger than the crops need
+load = dict(type='LoadImage', lazy=True)
+seed = dict(type='SeedSample')
+weak_view = [dict(type='EdgeCrop', size=224)]
+strong_view = [
+    dict(type='AreaCrop', size=224, share=(0.3, 1.0), flip=0.5),
+    dict(type='PublishedRandAugment'),
+]
+views = [
+    load,
+    seed,
+    dict(type='CropViews', transforms=[weak_view, strong_view]),
+]
+mask = dict(
+    type='MUSTMaskGenerator',
+    input_size=224,
+    mask_patch_size=32,
+    model_patch_size=16,
+    mask_ratio=0.3,
 )
-train_pipeline = [
-    # lazy: a JPEG is decoded no larger than the crops need
-    dict(type='LoadImage', lazy=True),
-    dict(type='SeedSample'),
+pack = dict(type='PackInputs')
+train_pipeline = [*views, mask, pack]
+
+test_view = [
     dict(
-        type='CropViews',
-        transforms=[
-            [dict(type='EdgeCrop', size=224)],
-            [
-                dict(type='AreaCrop', size=224, share=(0.3, 1.0), flip=0.5),
-                dict(type='PublishedRandAugment'),
-            ],
-        ],
+        type='ResizeEdge', scale=224, backend='pillow', interpolation='bicubic'
     ),
-    dict(
-        type='MUSTMaskGenerator',
-        input_size=224,
-        mask_patch_size=32,
-        model_patch_size=16,
-        mask_ratio=0.3,
-    ),
-    dict(type='PackInputs'),
-]
-test_pipeline = [
-    dict(type='LoadImage'),
-    _resize,
     dict(type='CenterCrop', crop_size=224),
-    dict(type='PackInputs'),
 ]
+test_pipeline = [dict(type='LoadImage'), *test_view, pack]
 train_dataloader = dict(
     batch_size=64,
     num_workers=4,

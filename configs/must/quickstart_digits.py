@@ -80,26 +80,28 @@ strong_view = [
     ),
     dict(type='PublishedRandAugment', policies='timm_increasing'),
 ]
-train_pipeline = [
-    dict(type='LoadImage'),
-    dict(type='SeedSample'),
+load, seed = dict(type='LoadImage'), dict(type='SeedSample')
+views = [
+    load,
+    seed,
     dict(
         type='MultiView', num_views=[1, 1], transforms=[weak_view, strong_view]
     ),
-    dict(
-        type='MUSTMaskGenerator',
-        input_size=image_size,
-        mask_patch_size=patch_size,
-        model_patch_size=patch_size,
-        mask_ratio=0.1,
-    ),
-    dict(type='PackInputs'),
 ]
+mask = dict(
+    type='MUSTMaskGenerator',
+    input_size=image_size,
+    mask_patch_size=patch_size,
+    model_patch_size=patch_size,
+    mask_ratio=0.1,
+)
+pack = dict(type='PackInputs')
+train_pipeline = [*views, mask, pack]
 test_pipeline = [
-    dict(type='LoadImage'),
+    load,
     _resize,
     dict(type='CenterCrop', crop_size=image_size),
-    dict(type='PackInputs'),
+    pack,
 ]
 digits = dict(
     type='CustomDataset',
@@ -144,5 +146,7 @@ optim_wrapper = dict(
 param_scheduler = dict(T_max=epochs, eta_min_ratio=1e-6 / lr_per_256)
 train_cfg = dict(max_epochs=epochs)
 default_hooks = dict(logger=dict(interval=9))
-custom_hooks = _base_.custom_hooks
-custom_hooks[0].update(decay_start=0.9, decay_end=0.99, warmup_steps=100)
+teacher = dict(
+    _base_.teacher, decay_start=0.9, decay_end=0.99, warmup_steps=100
+)
+custom_hooks = [teacher, *_base_.guards]

@@ -5,15 +5,15 @@
 # Command: python tools/train.py configs/must/quickstart_digits_crop-views.py
 _base_ = ['quickstart_digits.py']
 
-train_pipeline = _base_.train_pipeline
-train_pipeline[2] = dict(
-    type='CropViews',
-    transforms=[
-        [dict(type='EdgeCrop', size=32)],
-        [
-            dict(type='AreaCrop', size=32, share=(0.6, 1.0)),
-            dict(type='PublishedRandAugment'),
-        ],
-    ],
-)
+weak_view = [dict(type='EdgeCrop', size=32)]
+strong_view = [
+    dict(type='AreaCrop', size=32, share=(0.6, 1.0)),
+    dict(type='PublishedRandAugment'),
+]
+views = [
+    _base_.load,
+    _base_.seed,
+    dict(type='CropViews', transforms=[weak_view, strong_view]),
+]
+train_pipeline = [*views, _base_.mask, _base_.pack]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))

@@ -25,9 +25,12 @@ model = dict(
 _square = dict(
     type='Resize', scale=(224, 224), backend='pillow', interpolation='bicubic'
 )
-train_pipeline = _base_.train_pipeline
-train_pipeline[2].transforms[0] = [_square]
-test_pipeline = _base_.test_pipeline
-test_pipeline[1:3] = [_square]
+views = [
+    _base_.load,
+    _base_.seed,
+    dict(type='CropViews', transforms=[[_square], _base_.strong_view]),
+]
+train_pipeline = [*views, _base_.mask, _base_.pack]
+test_pipeline = [dict(type='LoadImage'), _square, _base_.pack]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 test_dataloader = dict(dataset=dict(pipeline=test_pipeline))

@@ -25,11 +25,11 @@ model = dict(
         templates='must_mm::sun397',
     ),
 )
-train_pipeline = _base_.train_pipeline
-train_pipeline[-2].update(mask_patch_size=32, mask_ratio=0.1)
+mask = dict(_base_.mask, mask_patch_size=32, mask_ratio=0.1)
+train_pipeline = [*_base_.views, mask, _base_.pack]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 optim_wrapper = dict(optimizer=dict(lr=lr_per_256 * published_batch / 256))
 param_scheduler = dict(T_max=epochs, eta_min_ratio=1e-6 / lr_per_256)
 train_cfg = dict(max_epochs=epochs)
-custom_hooks = _base_.custom_hooks
-custom_hooks[0].update(decay_start=0.99, warmup_steps=500)
+teacher = dict(_base_.teacher, decay_start=0.99, warmup_steps=500)
+custom_hooks = [teacher, *_base_.guards]

@@ -13,6 +13,6 @@ model = dict(
     mim_head=dict(patch_size=32),
     start=dict(model='ViT-B-32'),
 )
-train_pipeline = _base_.train_pipeline
-train_pipeline[-2].update(model_patch_size=32)
+mask = dict(_base_.mask, model_patch_size=32)
+train_pipeline = [*_base_.views, mask, _base_.pack]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))

@@ -25,13 +25,13 @@ model = dict(
         templates='must_mm::gtsrb',
     ),
 )
-train_pipeline = _base_.train_pipeline
-train_pipeline[-2].update(
-    model_patch_size=14, mask_patch_size=56, mask_ratio=0.3
+mask = dict(
+    _base_.mask, model_patch_size=14, mask_patch_size=56, mask_ratio=0.3
 )
+train_pipeline = [*_base_.views, mask, _base_.pack]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 optim_wrapper = dict(optimizer=dict(lr=lr_per_256 * published_batch / 256))
 param_scheduler = dict(T_max=epochs, eta_min_ratio=1e-6 / lr_per_256)
 train_cfg = dict(max_epochs=epochs)
-custom_hooks = _base_.custom_hooks
-custom_hooks[0].update(decay_start=0.99, warmup_steps=500)
+teacher = dict(_base_.teacher, decay_start=0.99, warmup_steps=500)
+custom_hooks = [teacher, *_base_.guards]

@@ -11,6 +11,7 @@ from mmengine.registry import init_default_scope
 from mmpretrain import get_model
 
 from ..models.must import MUST, STUDENT, TEACHER
+from .named_parts import merge_options
 
 
 class OverrideAction(DictAction):
@@ -60,7 +61,7 @@ def read_config(args: argparse.Namespace) -> Config:
     if not Path(args.config).is_file():
         raise FileNotFoundError(f'there is no config {args.config}')
     cfg = Config.fromfile(args.config)
-    cfg.merge_from_dict(args.cfg_options)
+    merge_options(cfg, args.cfg_options)
     init_default_scope('mmpretrain')
     return cfg
 

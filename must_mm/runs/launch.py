@@ -13,6 +13,7 @@ from ..checkpoints.resume import check_resumable, find_resumable, is_remote
 from ..engine.guards import check_training_data
 from .arguments import OverrideAction, naming_loader, without_start
 from .batch_rule import count_processes, follow_batch
+from .named_parts import merge_options
 
 
 def parse_args(
@@ -70,8 +71,7 @@ def load_config(args: argparse.Namespace) -> Config:
     if not Path(args.config).is_file():
         raise FileNotFoundError(f'there is no config {args.config}')
     cfg = Config.fromfile(args.config)
-    if args.cfg_options:
-        cfg.merge_from_dict(args.cfg_options)
+    merge_options(cfg, args.cfg_options or {})
     cfg.launcher = args.launcher
     cfg.work_dir = (
         args.work_dir

@@ -23,7 +23,7 @@ from benchmarks.plain_must import (
 )
 from must_mm.engine.late_scalars import LateRuntimeInfoHook
 from must_mm.models.must import MUST
-from tests.long.replay import HEAD_WIDTH, replay
+from tests.long.replay import HEAD_WIDTH, replay, replay_config
 from tests.tiny import DATA, ROOT
 
 TOOL = ROOT / 'tools' / 'benchmark.py'
@@ -132,20 +132,11 @@ COMPILED = pytest.param(
 
 
 @pytest.mark.parametrize('kinds', [['RecomputeBlocksHook'], COMPILED])
-def test_hooks_on_blocks_keep_the_replayed_numbers(kinds):
-    cfg = Config.fromfile(ROOT / 'configs' / 'must' / 'replay_reference.py')
-    hooks = [*cfg.custom_hooks[1:], *(dict(type=kind) for kind in kinds)]
-    name = 'must_basic'
-    rec = json.loads(str(np.load(DATA / f'{name}.npz')['config']))
-    teacher = dict(
-        type='EMATeacherHook',
-        decay_start=rec['ema_start'],
-        decay_end=rec['ema_end'],
-        warmup_steps=rec['warm_it'],
-    )
-    (rows,) = replay(
-        DATA / f'{name}.npz', dict(custom_hooks=[teacher, *hooks])
-    )
+def test_hooks_on_blocks_keep_the_replayed_numbers(kinds, tmp_path):
+    path = DATA / 'must_basic.npz'
+    hooks = replay_config(path, str(tmp_path)).custom_hooks
+    hooks += [dict(type=kind) for kind in kinds]
+    (rows,) = replay(path, dict(custom_hooks=hooks))
     assert all(row.error <= 1e-4 for row in rows), rows
 
 

@@ -1,5 +1,8 @@
 """Every recipe: its numbers, its model, its pipelines, one iteration."""
 
+import ast
+import re
+
 import open_clip
 import pytest
 import torch
@@ -65,8 +68,7 @@ def test_recipes_are_complete():
 @pytest.mark.parametrize('name', PUBLISHED)
 def test_numbers_are_the_published_ones(name):
     cfg = read(name)
-    mask = cfg.train_dataloader.dataset.pipeline[-2]
-    ema = cfg.custom_hooks[0]
+    mask, ema = cfg.mask, cfg.teacher
     rate = cfg.optim_wrapper.optimizer.lr / cfg.published_batch * 256
     found = (
         mask.mask_patch_size,
@@ -94,6 +96,28 @@ def test_numbers_are_the_published_ones(name):
     assert cfg.model.start.pretrained == 'openai'
     tower = dict(b16='ViT-B-16', l14='ViT-L-14')[name[4:7]]
     assert cfg.model.start.model == tower
+
+
+@pytest.mark.parametrize('name', RECIPES)
+def test_what_has_a_name_is_what_runs(name):
+    """A recipe changes the mask and the teacher by name, and both arrive."""
+    cfg = read(name)
+    assert cfg.train_dataloader.dataset.pipeline == cfg.train_pipeline
+    assert cfg.train_pipeline == [*cfg.views, cfg.mask, cfg.pack]
+    assert cfg.custom_hooks == [cfg.teacher, *cfg.guards]
+
+
+def test_no_recipe_indexes_a_list():
+    """One inserted step would make it edit another."""
+    indexed = {
+        path.name
+        for path in (ROOT / 'configs').rglob('*.py')
+        for node in ast.walk(
+            ast.parse(re.sub('[{}]{2}', '', path.read_text()))
+        )
+        if isinstance(node, ast.Subscript)
+    }
+    assert not indexed
 
 
 @pytest.mark.parametrize('name', RECIPES)

@@ -125,11 +125,12 @@ def replay_config(
             'work_dir': work_dir,
         }
     )
-    cfg.custom_hooks[0].update(
+    cfg.teacher.update(
         decay_start=rec['ema_start'],
         decay_end=rec['ema_end'],
         warmup_steps=rec['warm_it'],
     )
+    cfg.custom_hooks = [cfg.teacher, *cfg.guards]
     cfg.merge_from_dict(options or {})
     return cfg
 
