@@ -26,7 +26,6 @@ def slow(cfg: Config) -> None:
     cfg.model.decode = 'all'
     cfg.model.type = 'MUSTWithoutInferenceMode'
     cfg.optim_wrapper.optimizer.fused = False
-    hook(cfg, 'EMATeacherHook').foreach = False
     hook(cfg, 'HealthHook').interval = 1
     cfg.default_hooks.runtime_info = dict(type='RuntimeInfoHook')
     cfg.optim_wrapper.constructor = 'LearningRateDecayOptimWrapperConstructor'
@@ -47,10 +46,6 @@ def fused_adamw(cfg: Config) -> None:
 
 def joined_groups(cfg: Config) -> None:
     cfg.optim_wrapper.constructor = 'LayerDecayConstructor'
-
-
-def foreach_ema(cfg: Config) -> None:
-    hook(cfg, 'EMATeacherHook').foreach = True
 
 
 def late_scalars(cfg: Config) -> None:
@@ -74,7 +69,6 @@ DEFAULT_LEVERS = {
     'SDPA': sdpa,
     'fused AdamW': fused_adamw,
     'parameters of equal settings in one group': joined_groups,
-    'EMA in one call': foreach_ema,
     'teacher in inference mode': inference_mode,
     'scalars read late': late_scalars,
     'decoder on masked patches': masked_decoding,

@@ -6,7 +6,7 @@ from mmpretrain.registry import HOOKS
 from ..models.ema import ema_decay, ema_update
 from ..models.must import MUST
 from ..utils.distributed import unwrap
-from ..utils.validation import check_integer, check_number, check_type
+from ..utils.validation import check_integer, check_number
 
 
 @HOOKS.register_module()
@@ -22,7 +22,6 @@ class EMATeacherHook(Hook):
         decay_start: Decay ``d0`` at the first step, in [0, 1].
         decay_end: Decay after the ramp, in [0, 1].
         warmup_steps: Length of the linear ramp, in optimizer steps.
-        foreach: Whether one call updates all weights, or one call each.
 
     Raises:
         ValueError: If a decay is outside [0, 1] or the ramp is negative.
@@ -36,9 +35,7 @@ class EMATeacherHook(Hook):
         decay_start: float = 0.999,
         decay_end: float = 0.9998,
         warmup_steps: int = 2000,
-        foreach: bool = True,
     ) -> None:
-        check_type('EMATeacherHook.foreach', foreach, bool)
         for name, decay in (
             ('decay_start', decay_start),
             ('decay_end', decay_end),
@@ -48,7 +45,6 @@ class EMATeacherHook(Hook):
         self.decay_start = decay_start
         self.decay_end = decay_end
         self.warmup_steps = warmup_steps
-        self.foreach = foreach
         self.step = 0
 
     def decay(self) -> float:
@@ -79,7 +75,7 @@ class EMATeacherHook(Hook):
         if not runner.optim_wrapper.should_update():
             return
         decay = self.decay()
-        ema_update(self._averaged, self._current, decay, self.foreach)
+        ema_update(self._averaged, self._current, decay)
         runner.message_hub.update_scalar('train/ema_decay', decay)
         self.step += 1
 

@@ -7,6 +7,7 @@
 from collections.abc import Sequence
 
 import torch
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 
 def ema_decay(step: int, start: float, end: float, warmup_steps: int) -> float:
@@ -27,7 +28,6 @@ def ema_update(
     averaged: Sequence[torch.Tensor],
     current: Sequence[torch.Tensor],
     decay: float,
-    foreach: bool = True,
 ) -> None:
     """In place ``averaged = decay * averaged + (1 - decay) * current``.
 
@@ -37,17 +37,11 @@ def ema_update(
         averaged: Tensors to update.
         current: As many tensors of the same shapes.
         decay: Weight of the past, in [0, 1].
-        foreach: Whether one call updates all, or one call each.
     """
     pairs = list(zip(averaged, current, strict=True))
     floating = [pair for pair in pairs if pair[0].is_floating_point()]
-    if floating and foreach:
-        torch._foreach_lerp_(
-            *map(list, zip(*floating, strict=False)), weight=1 - decay
-        )
-    elif floating:
-        for target, source in floating:
-            target.lerp_(source, 1 - decay)
+    if floating:
+        get_ema_multi_avg_fn(decay)(*map(list, zip(*floating, strict=True)), 0)
     for target, source in pairs:
         if not target.is_floating_point():
             target.copy_(source)

@@ -88,7 +88,6 @@ FAST = {
     'model.type': 'MUST',
     'optim_wrapper.optimizer.fused': True,
     'optim_wrapper.constructor': 'LayerDecayConstructor',
-    'custom_hooks.0.foreach': True,
     'custom_hooks.4.interval': 10,
     'default_hooks.runtime_info': dict(type='LateRuntimeInfoHook'),
 }
@@ -97,7 +96,6 @@ SLOW = {
     'model.type': 'MUSTWithoutInferenceMode',
     'optim_wrapper.optimizer.fused': False,
     'optim_wrapper.constructor': 'LearningRateDecayOptimWrapperConstructor',
-    'custom_hooks.0.foreach': False,
     'custom_hooks.4.interval': 1,
     'default_hooks.runtime_info': dict(type='RuntimeInfoHook'),
 }
@@ -171,7 +169,7 @@ def test_levers_are_measured_alone():
             if before.get(key) != after.get(key)
         }
         assert 1 <= len(changed) <= 2, (name, changed)
-    defaults = {'.custom_hooks.0.foreach': True, '.model.decode': 'masked'}
+    defaults = {'.model.decode': 'masked'}
     assert defaults | flatten(recipe.to_dict()) == flatten(whole.to_dict())
 
 

@@ -151,7 +151,6 @@ KEYS = (
         'model.decode',
         *choices('all', 'masked', wrong=('', None, 3, [], 'both', True)),
     ),
-    Key('teacher.foreach', *choices(True, False, wrong=(None, 3, 'text', []))),
     Key(
         'model.train_only',
         st.sampled_from(
