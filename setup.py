@@ -60,11 +60,51 @@ def read_version() -> str:
     raise RuntimeError('must_mm/__init__.py states no __version__')
 
 
+DOCS = [
+    'furo',
+    'jupytext',
+    'latex2mathml',
+    'myst-parser',
+    'sphinx',
+    'sphinx-copybutton',
+]
+ONNX = ['onnx', 'onnxruntime', 'onnxscript']
+
 setup(
     name='must_mm',
     version=read_version(),
     description='Masked unsupervised self-training for MMPretrain: better '
     'zero-shot classifiers from unlabeled images',
+    author='The authors of must_mm',
+    keywords=[
+        'CLIP',
+        'MAE-CT',
+        'MMPretrain',
+        'MUST',
+        'image classification',
+        'self-training',
+        'unsupervised domain adaptation',
+        'zero-shot',
+    ],
+    classifiers=[
+        'Development Status :: 4 - Beta',
+        'Environment :: Console',
+        'Intended Audience :: Developers',
+        'Intended Audience :: Science/Research',
+        'Operating System :: POSIX :: Linux',
+        'Programming Language :: Python :: 3',
+        'Programming Language :: Python :: 3.10',
+        'Programming Language :: Python :: 3.11',
+        'Programming Language :: Python :: 3.12',
+        'Programming Language :: Python :: 3.13',
+        'Topic :: Scientific/Engineering :: Artificial Intelligence',
+        'Topic :: Scientific/Engineering :: Image Recognition',
+    ],
+    project_urls={
+        'Paper (MUST)': 'https://arxiv.org/abs/2206.02967',
+        'Paper (MAE-CT)': 'https://arxiv.org/abs/2304.10520',
+        'MMPretrain': 'https://github.com/open-mmlab/mmpretrain',
+    },
     long_description=(ROOT / 'README.md').read_text(encoding='utf-8'),
     long_description_content_type='text/markdown',
     license='Apache-2.0',
@@ -96,19 +136,20 @@ setup(
             'setuptools<82',
         ],
         'onedl': ['onedl-mmengine', 'onedl-mmpretrain', 'opencv-python'],
-        'onnx': ['onnx', 'onnxruntime', 'onnxscript'],
+        'docs': DOCS,
+        'onnx': ONNX,
         'quickstart': ['matplotlib'],
         'test': [
+            *DOCS,
+            *ONNX,
             'hypothesis',
             'import-linter',
             'matplotlib',
-            'onnx',
-            'onnxruntime',
-            'onnxscript',
             'pytest',
             'pytest-xdist',
             'ruff',
             'selenium',
+            'twine',
         ],
     },
     cmdclass={

@@ -6,7 +6,10 @@ models in MMPretrain's hub, and makes MMEngine load checkpoints as plain data.
 
 import warnings
 
+from .utils.engine import check_engine
+
 with warnings.catch_warnings():
+    check_engine()
     # mmcv-lite on operators of mmcv, which nothing here uses
     warnings.filterwarnings('ignore', 'Fail to import', UserWarning, 'mmcv')
     import mmcv.cnn.bricks.transformer  # noqa: F401

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import tarfile
 import zipfile
 
 import pytest
@@ -10,8 +11,8 @@ from tests.tiny import ROOT
 
 
 @pytest.fixture(scope='module')
-def wheel(tmp_path_factory):
-    """A wheel built from a copy of the tracked files."""
+def sdist(tmp_path_factory):
+    """A source distribution, built from a copy of the tracked files."""
     source = tmp_path_factory.mktemp('source')
     names = subprocess.run(
         ['git', 'ls-files', '-zco', '--exclude-standard'],
@@ -21,15 +22,45 @@ def wheel(tmp_path_factory):
         if (ROOT / name).is_file():
             (source / name).parent.mkdir(parents=True, exist_ok=True)
             (source / name).write_bytes((ROOT / name).read_bytes())
+    out = tmp_path_factory.mktemp('sdist')
+    build = (
+        f'from setuptools import build_meta as b; b.build_sdist({str(out)!r})'
+    )
+    subprocess.run(
+        [sys.executable, '-W', 'ignore', '-c', build],
+        cwd=source, stdout=subprocess.DEVNULL, check=True,
+    )  # fmt: skip
+    return next(out.glob('must_mm-*.tar.gz'))
+
+
+@pytest.fixture(scope='module')
+def wheel(sdist, tmp_path_factory):
+    """A wheel, built from nothing but the source distribution."""
     out = tmp_path_factory.mktemp('wheel')
     subprocess.run(
         [
             sys.executable, '-m', 'pip', 'wheel', '--quiet', '--no-deps',
-            '--no-build-isolation', '--wheel-dir', str(out), str(source),
+            '--no-build-isolation', '--wheel-dir', str(out), str(sdist),
         ],
         check=True,
     )  # fmt: skip
     return next(out.glob('must_mm-*.whl'))
+
+
+def test_metadata_is_what_an_index_takes(sdist, wheel):
+    done = subprocess.run(
+        [sys.executable, '-m', 'twine', 'check', '--strict', sdist, wheel],
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_sdist_is_the_repository(sdist):
+    with tarfile.open(sdist) as archive:
+        inside = {name.partition('/')[2] for name in archive.getnames()}
+    for name in ('docs/conf.py', 'tests/data/must_basic.npz', 'CITATION.cff'):
+        assert name in inside
+    assert not any(name.startswith('docs/api/') for name in inside)
 
 
 def test_wheel_carries_configs_and_tools(wheel):
@@ -77,6 +108,31 @@ def test_installed_wheel_finds_its_files(wheel, tmp_path):
     lines = done.stdout.strip().splitlines()[-2:]
     assert lines[0].startswith(f'MUST {tmp_path}')
     assert lines[1].startswith(str(tmp_path))
+
+
+def test_it_says_what_is_missing_where_it_is_installed_alone(wheel, tmp_path):
+    """``pip install must_mm``, without an extra and without anything else."""
+    subprocess.run(
+        [
+            sys.executable, '-m', 'pip', 'install', '--quiet', '--no-deps',
+            '--target', str(tmp_path), str(wheel),
+        ],
+        check=True,
+    )  # fmt: skip
+    env = {'PYTHONPATH': str(tmp_path), 'PATH': ''}
+    (tmp_path / 'photos').mkdir()
+    for command in (
+        ['-c', 'import must_mm'],
+        ['-m', 'must_adapt', 'photos', '--classes', 'cat, dog'],
+    ):
+        done = subprocess.run(
+            [sys.executable, '-S', *command],
+            cwd=tmp_path, capture_output=True, text=True, env=env,
+        )  # fmt: skip
+        assert done.returncode == 1
+        assert 'pip install "must_mm[upstream]"' in done.stderr
+    assert 'Traceback' not in done.stderr
+    assert (tmp_path / 'bin' / 'must-adapt').is_file()
 
 
 @pytest.mark.parametrize(

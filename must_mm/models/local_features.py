@@ -112,7 +112,7 @@ def mask_on_grid(mask: torch.Tensor, grid: Sequence[int]) -> torch.Tensor:
         grid: Height and width of the feature map.
 
     Returns:
-        Boolean, (B, *grid).
+        Boolean, ``(B, *grid)``.
 
     Raises:
         ValueError: If no location of the batch counts as masked.

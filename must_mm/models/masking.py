@@ -26,7 +26,7 @@ def expand_mask(
         grid: Height and width of the grid, multiples of h and w.
 
     Returns:
-        Boolean, (B, *grid).
+        Boolean, ``(B, *grid)``.
 
     Raises:
         ValueError: If the mask does not fit.

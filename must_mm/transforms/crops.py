@@ -31,7 +31,7 @@ def resize(
         interpolation: One of :data:`INTERPOLATIONS`.
 
     Returns:
-        uint8, (*size, 3).
+        uint8, ``(*size, 3)``.
     """
     # the batch's axis first: torch then sees that colours lie side by side,
     # keeps them so and takes its fastest kernel

@@ -23,7 +23,7 @@ def cubic_weights(fraction: np.ndarray) -> np.ndarray:
         fraction: How far a point lies behind the second, in [0, 1).
 
     Returns:
-        float32, (4, *fraction.shape).
+        float32, ``(4, *fraction.shape)``.
     """
     d = np.asarray(fraction, np.float32)
     square, cube = d * d, d * d * d

@@ -1,0 +1,68 @@
+"""Pages that lie elsewhere in the repository, and links into it.
+
+Links of a page lead to files, as where the repository is browsed. On the site
+those to a module lead to its documentation, those to a page of
+:data:`ELSEWHERE` to where the site has it; other files come along.
+"""
+
+import os
+import re
+from pathlib import Path
+
+DOCS = Path(__file__).resolve().parent.parent
+ROOT = DOCS.parent
+#: Where in the repository, and where on the site.
+ELSEWHERE = {
+    'CHANGELOG.md': 'repository/changelog.md',
+    'CONTRIBUTING.md': 'repository/contributing.md',
+    'configs/mae_ct/README.md': 'recipes/mae_ct.md',
+    'configs/must/README.md': 'recipes/must.md',
+}
+_LINK = re.compile(r'\[([^\]\[]+)\]\((?!https?:|#)([^)#\s]+)(#[^)\s]*)?\)')
+
+
+def with_links_of_site(text: str, source: Path, page: Path) -> str:
+    """Turn the links of a page into those of the site.
+
+    Args:
+        text: The page.
+        source: Its file in the repository.
+        page: Its file on the site.
+    """
+
+    def link(found: re.Match) -> str:
+        label, path, anchor = found.groups(default='')
+        target = (source.parent / path).resolve()
+        name = target.relative_to(ROOT)
+        if name.parts[0] == 'must_mm' and target.suffix in ('', '.py'):
+            module = '.'.join(name.with_suffix('').parts)
+            return f'{{py:mod}}`{label.strip("`")} <{module}>`'
+        if name == Path('README.md'):
+            target = DOCS / 'index.md'
+        target = DOCS / ELSEWHERE.get(name.as_posix(), target)
+        return f'[{label}]({os.path.relpath(target, page.parent)}{anchor})'
+
+    return _LINK.sub(link, text)
+
+
+def bring_pages(_app) -> None:
+    """Copy the pages of :data:`ELSEWHERE` to where the site has them."""
+    for source, place in ELSEWHERE.items():
+        source, page = ROOT / source, DOCS / place
+        text = with_links_of_site(source.read_text(), source, page)
+        page.parent.mkdir(exist_ok=True)
+        if not page.is_file() or page.read_text() != text:
+            page.write_text(text)
+
+
+def adapt_links(app, docname: str, source: list[str]) -> None:
+    """Turn the links of a page of the documentation's own."""
+    page = Path(app.env.doc2path(docname))
+    if page.relative_to(DOCS).as_posix() not in ELSEWHERE.values():
+        source[0] = with_links_of_site(source[0], page, page)
+
+
+def setup(app) -> None:
+    """Bring pages before Sphinx looks for them, adapt links as it reads."""
+    app.connect('builder-inited', bring_pages)
+    app.connect('source-read', adapt_links)
