@@ -138,6 +138,9 @@ setup(
         'onedl': ['onedl-mmengine', 'onedl-mmpretrain', 'opencv-python'],
         'docs': DOCS,
         'onnx': ONNX,
+        'heif': ['pillow-heif'],
+        # 5 and later take a name that MMPretrain imports away
+        'siglip': ['sentencepiece', 'transformers<5'],
         'quickstart': ['matplotlib'],
         'test': [
             *DOCS,

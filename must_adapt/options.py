@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 FILE = 'options.json'
+# how open_clip names models with their weights
+_SCHEMES = ('hf-hub:', 'local-dir:')
 NETWORKS = ('student', 'teacher')
 
 
@@ -19,9 +21,11 @@ class Options:
     Attributes:
         images: Folder of images.
         classes: See :func:`class_names`.
-        model: Name of an open_clip architecture, path of an open_clip model
-            config (``.json``) or of a MUST config (``.py``).
-        pretrained: Tag of open_clip, or a local file of weights.
+        model: Name of an open_clip architecture; path of an open_clip model
+            config (``.json``); a folder with weights and
+            ``open_clip_config.json``, or ``hf-hub:OWNER/NAME``, which bring
+            their weights; path of a MUST config (``.py``).
+        pretrained: Tag of open_clip, or a local file or folder of weights.
         templates: See :func:`prompt_templates`.
         eval: Folder of labelled images, one sub folder for each class.
         out: Folder for all that is written.
@@ -62,6 +66,12 @@ class Options:
     def config(self) -> Path | None:
         """The MUST config that is given as the model, if one is."""
         return _absolute(self.model) if self.model.endswith('.py') else None
+
+    @property
+    def brings_weights(self) -> bool:
+        """Whether the model is named with its weights."""
+        beside = Path(self.model).expanduser() / 'open_clip_config.json'
+        return self.model.startswith(_SCHEMES) or beside.is_file()
 
 
 def _absolute(path: str) -> Path:
@@ -113,7 +123,7 @@ def check_at_sight(options: Options) -> None:
 
 
 def check_given(options: Options, given: Mapping) -> None:
-    """Refuse options that a MUST config as the model would not use.
+    """Refuse options that a model that brings its own would not use.
 
     Args:
         options: The options.
@@ -129,6 +139,11 @@ def check_given(options: Options, given: Mapping) -> None:
                 f'model.start is used as it is. Leave --{name} out, or change '
                 'model.start in the config'
             )
+    if options.brings_weights and given.get('pretrained') is not None:
+        raise ValueError(
+            f'--pretrained cannot be given with --model {options.model}, '
+            'which brings its own weights. Leave --pretrained out'
+        )
 
 
 def _check_folder(path: str, key: str) -> None:

@@ -10,9 +10,10 @@ from mmengine.config import Config
 from mmpretrain.registry import MODELS
 
 from ..runs.batch_rule import follow_batch
-from ..weights.clip_source import find_model, has_quick_gelu, preprocessing
+from ..weights.clip_source import find_model, find_weights
+from ..weights.origin import function_of
 from ..weights.start_file import classifier_config
-from ..weights.towers import is_plain_vit
+from ..weights.towers import is_plain_vit, tower_config
 from .settings import Settings, Tower
 
 LOAD = dict(type='LoadImage')
@@ -58,21 +59,20 @@ class Data:
 def _clip_classifier(name: str, pretrained: str, classes: int) -> dict:
     """Config of the zero-shot classifier that the start will be."""
     architecture = open_clip.get_model_config(name)
-    architecture['quick_gelu'] = has_quick_gelu(name, pretrained)
-    return classifier_config(
-        architecture, classes, preprocessing(name, pretrained)
-    )
+    function = function_of(name, pretrained)
+    architecture['quick_gelu'] = function.quick_gelu
+    return classifier_config(architecture, classes, function.preprocessing)
 
 
 def find_tower(name: str) -> Tower:
-    """Describe the vision tower of an open_clip architecture."""
+    """Describe the vision tower of a model, as open_clip takes it."""
     architecture = open_clip.get_model_config(name)
     vision, embed = architecture['vision_cfg'], architecture['embed_dim']
     size = vision['image_size']
     if is_plain_vit(vision):
         width, patch = vision['width'], vision['patch_size']
         return Tower(size, patch, width, vision['layers'], width)
-    backbone = MODELS.build(dict(type='OpenCLIPBackbone', model=name))
+    backbone = MODELS.build(tower_config(architecture)['backbone'])
     backbone.eval()  # returns nothing
     with torch.no_grad():
         feature_map = backbone(torch.zeros(1, 3, size, size))[-1]
@@ -104,9 +104,9 @@ def clip_config(
         network: ``'student'`` or ``'teacher'``: which one predicts.
         seed: Seed of the run.
     """
-    classifier = _clip_classifier(
-        find_model(start['model']), start['pretrained'], len(data.classes)
-    )
+    name = find_model(start['model'])
+    weights = find_weights(name, start.get('pretrained'))
+    classifier = _clip_classifier(name, weights, len(data.classes))
     parts, normalise = classifier['model'], ('mean', 'std', 'to_rgb')
     resize = classifier['test_dataloader']['dataset']['pipeline'][1:-1]
     model = dict(

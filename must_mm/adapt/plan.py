@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..weights.clip_source import find_model
+from ..weights.clip_source import find_model, find_weights
+from ..weights.origin import function_of
 from .config import Data, clip_config, find_tower, own_config
 from .cost import Cost, measure, this_machine
 from .images import SUFFIXES, find_images, split_readable
@@ -108,7 +109,8 @@ class Plan:
             else shown(task.templates, 3),
             'start': str(task.config)
             if task.config
-            else f'{options.model}, {options.pretrained}',
+            else ', '.join(task.start.values()),
+            **({'weights': _weights(task)} if not task.config else {}),
             'labelled images': f'{len(images.labelled)} in {options.eval}'
             if images.labelled
             else 'none',
@@ -127,6 +129,15 @@ class Plan:
             'two steps with random weights',
             'expected memory': f'{memory:.1f} GiB beside the libraries',
         }
+
+
+def _weights(task: Task) -> str:
+    """Which function the weights are taken for, and how it is known."""
+    model = find_model(task.start['model'])
+    function = function_of(
+        model, find_weights(model, task.start.get('pretrained'))
+    )
+    return f'{function}; {function.known}'
 
 
 def shown(values: list[str], most: int = 10) -> str:
@@ -170,12 +181,8 @@ def make_plan(task: Task, images: Images, out: Path) -> Plan:
             **common,
         )
         return Plan(cfg, _cost(cfg, paths), machine)
-    tower = find_tower(find_model(options.model))
-    start = dict(
-        model=options.model,
-        pretrained=options.pretrained,
-        templates=task.templates,
-    )
+    tower = find_tower(find_model(task.start['model']))
+    start = dict(task.start, templates=task.templates)
 
     def config(fixed: int, per_image: int) -> dict:
         settings = choose(

@@ -79,20 +79,24 @@ def dry_run(images: str | Path, classes, **options) -> dict[str, str]:
         Counts, settings, expected time and memory, by name.
     """
     init_default_scope('mmpretrain')
-    task, out = _checked(images, classes, options)
+    task, out = _checked(images, classes, options, fetch=False)
     check_out(out, dry_run=True)
     found = look_at_images(task, out, this_machine().cores)
     rows = make_plan(task, found, out).describe(task, found)
     for name, why in found.skipped.items():
         rows[f'skipped {name}'] = why
+    for number, note in enumerate(task.notes, 1):
+        rows[f'note {number}'] = note
     return rows
 
 
-def _checked(images: str | Path, classes, given: dict) -> tuple[Task, Path]:
+def _checked(
+    images: str | Path, classes, given: dict, fetch: bool = True
+) -> tuple[Task, Path]:
     """The task that options describe, and the folder for its results."""
     options = Options(str(images), classes, **given)
     check_given(options, given)
-    return check(options), Path(options.out).expanduser().resolve()
+    return check(options, fetch), Path(options.out).expanduser().resolve()
 
 
 def _run(task: Task, out: Path) -> Result:
@@ -114,6 +118,8 @@ def _run(task: Task, out: Path) -> Result:
     cfg = load_config(path) if resumed else Config(plan.cfg)
     words = replace(plan, cfg=cfg).describe(task, images)
     show(words)
+    for note in task.notes:
+        print(f'note: {note}', flush=True)
     start = TASK_UTILS.build(cfg.model.start)
     if hasattr(start, 'prepare'):
         # on the screen: open_clip shows what it fetches; and before anything
@@ -282,7 +288,7 @@ def warnings_of(
     curves: dict[str, list[tuple[int, float]]],
 ) -> list[str]:
     """What the reader should know before trusting the result."""
-    texts = []
+    texts = list(task.notes)
     if images.skipped:
         texts.append(
             f'{len(images.skipped)} images could not be read and were skipped'

@@ -10,7 +10,13 @@ import open_clip
 
 from must_adapt.options import FILE, Options, check_at_sight
 
-from ..weights.clip_source import find_model
+from ..weights.clip_source import (
+    FOLDER,
+    brings_weights,
+    check_source,
+    find_model,
+    find_weights,
+)
 from .names import class_names, class_prior, labelled_images, prompt_templates
 
 
@@ -25,6 +31,7 @@ class Task:
         prior: Share of each class; ``None`` if uniform.
         labelled: Labelled images below ``options.eval``, with the index of
             their class.
+        notes: What the user should know of weights and names.
     """
 
     options: Options
@@ -32,6 +39,7 @@ class Task:
     templates: list[str]
     prior: list[float] | None
     labelled: list[tuple[str, int]]
+    notes: tuple[str, ...] = ()
 
     @property
     def folder(self) -> Path:
@@ -49,39 +57,67 @@ class Task:
         return self.options.config
 
     @property
+    def start(self) -> dict[str, str]:
+        """``model`` and ``pretrained`` of :class:`OpenCLIPStart`."""
+        options = self.options
+        if brings_weights(options.model):
+            return dict(model=options.model)
+        return dict(model=options.model, pretrained=options.pretrained)
+
+    @property
     def fairness(self) -> dict:
         """Options of :class:`FairnessLoss`."""
         options = dict(loss_weight=self.options.fairness_weight)
         return options | (dict(prior=self.prior) if self.prior else {})
 
 
-def check_model(model: str, pretrained: str) -> None:
-    """Look for the model and its weights; nothing is fetched.
+def check_model(
+    model: str, pretrained: str | None, fetch: bool = True
+) -> list[str]:
+    """Look for the model and its weights, which are not fetched.
+
+    Args:
+        model: See :class:`Options`.
+        pretrained: See :class:`Options`; nothing where the model brings its
+            weights.
+        fetch: Whether the config of a model of the hub may be fetched.
+
+    Returns:
+        What the user should know of them, in sentences.
 
     Raises:
         FileNotFoundError: If a file is missing.
-        ValueError: If a name is unknown, with those that are alike.
+        ImportError: If a package is missing that reads the class names.
+        ValueError: If a name is unknown, with those that are alike, or a
+            file holds no weights of the model, with what it holds.
     """
-    if model.endswith('.json'):
-        try:
-            model = find_model(model)
-        except (FileNotFoundError, ValueError) as error:
-            text = str(error).replace('model.start.model', '--model')
-            raise type(error)(text) from error
+    path = Path(model).expanduser()
+    is_name = not (brings_weights(model) or path.suffix == '.json')
     known = open_clip.list_models()
-    if model not in known:
+    if is_name and model not in known:
         raise ValueError(
             f'--model: open_clip knows no {model!r}.{_alike(model, known)} '
             'Give one of open_clip.list_models(), the path of an open_clip '
-            'model config (.json), or that of a MUST config (.py)'
+            'model config (.json), a folder of weights with '
+            'open_clip_config.json, hf-hub:OWNER/NAME, or a MUST config (.py)'
         )
-    tags = open_clip.list_pretrained_tags_by_model(model)
-    if pretrained not in tags and not Path(pretrained).expanduser().is_file():
-        raise ValueError(
-            f'--pretrained: {pretrained!r} is neither a local file nor a tag '
-            f'of {model}.{_alike(pretrained, tags)} Its tags: '
-            f'{", ".join(tags) or "none, give a file"}'
-        )
+    try:
+        model = find_model(model)
+        tags = open_clip.list_pretrained_tags_by_model(model)
+        given = Path(pretrained or '').expanduser()
+        if pretrained and pretrained not in tags and not given.exists():
+            raise ValueError(
+                f'--pretrained: {pretrained!r} is neither a local file or '
+                f'folder nor a tag of {model}.{_alike(pretrained, tags)} Its '
+                f'tags: {", ".join(tags) or "none, give a file"}'
+            )
+        weights = find_weights(model, pretrained)
+        return check_source(model, weights, fetch)
+    except (FileNotFoundError, ImportError, ValueError) as error:
+        text = str(error)
+        for name in ('model', 'pretrained'):
+            text = text.replace(f'model.start.{name}', f'--{name}')
+        raise type(error)(text) from error
 
 
 def _alike(name: str, known: Sequence[str]) -> str:
@@ -92,8 +128,12 @@ def _alike(name: str, known: Sequence[str]) -> str:
     return f' Did you mean {" or ".join(lower[other] for other in found)}?'
 
 
-def check(options: Options) -> Task:
+def check(options: Options, fetch: bool = True) -> Task:
     """Read and check everything but the images.
+
+    Args:
+        options: What is asked for.
+        fetch: Whether the config of a model of the hub may be fetched.
 
     Raises:
         FileNotFoundError: If a folder or a file is missing.
@@ -102,8 +142,12 @@ def check(options: Options) -> Task:
     """
     check_at_sight(options)
     classes = class_names(options.classes, options.folder)
+    notes = []
     if not options.config:
-        check_model(options.model, options.pretrained)
+        brings = brings_weights(options.model)
+        notes += check_model(
+            options.model, None if brings else options.pretrained, fetch
+        )
     labelled = []
     if options.eval is not None:
         labelled = labelled_images(options.eval_folder, classes)
@@ -113,6 +157,7 @@ def check(options: Options) -> Task:
         templates=prompt_templates(options.templates),
         prior=class_prior(options.class_prior, classes),
         labelled=labelled,
+        notes=tuple(notes),
     )
 
 
@@ -130,14 +175,20 @@ def save(task: Task, out: Path) -> None:
             else 'uniform'
         ),
         eval=given.eval_folder and str(given.eval_folder),
-        model=_absolute(given.model),
-        pretrained=_absolute(given.pretrained),
+        model=_absolute(given.model, open_clip.list_models()),
+        pretrained=_absolute(
+            given.pretrained,
+            open_clip.list_pretrained_tags_by_model(given.model),
+        ),
         out=str(out),
     )
     text = json.dumps(asdict(kept), indent=2, ensure_ascii=False)
     (out / FILE).write_text(text + '\n', encoding='utf-8')
 
 
-def _absolute(name: str) -> str:
-    path = Path(name).expanduser()
-    return str(path.resolve()) if path.is_file() else name
+def _absolute(name: str, known: Sequence[str]) -> str:
+    """A file or folder from the root; known names stay as they are."""
+    path = Path(name.removeprefix(FOLDER)).expanduser()
+    if name in known or not path.exists():
+        return name
+    return str(path.resolve())

@@ -21,9 +21,12 @@ import torch
 from mmengine.logging import HistoryBuffer
 from mmengine.runner import CheckpointLoader
 
+from .containers import explain, is_safetensors
 from .whole_file import write_whole
 
 _NUMPY = getattr(np, '_core', None) or np.core
+# NumPy 1 and 2 write the same functions under these names
+_NUMPY_NAMES = ('numpy.core.multiarray', 'numpy._core.multiarray')
 _FORCE = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD'
 
 
@@ -44,8 +47,11 @@ torch.serialization.add_safe_globals(
         HistoryBuffer,
         np.ndarray,
         np.dtype,
-        _NUMPY.multiarray._reconstruct,
-        _NUMPY.multiarray.scalar,
+        *(
+            (getattr(_NUMPY.multiarray, name), f'{module}.{name}')
+            for module in _NUMPY_NAMES
+            for name in ('_reconstruct', 'scalar')
+        ),
         *{
             type(np.dtype(kind))
             for kind in ('f8', 'f4', 'i8', 'i4', 'u1', '?', 'U')
@@ -118,23 +124,28 @@ def load_tensors(path: str | Path) -> dict:
     """Load a checkpoint to the CPU without running code it may contain.
 
     Args:
-        path: A ``.safetensors`` file or one written by ``torch.save``.
+        path: A file of safetensors, or one written by ``torch.save``; the
+            content counts, not the suffix.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If the file is damaged, holds anything but data, or no
-            dict.
+        ValueError: If the file is no whole checkpoint, with what it is;
+            if it holds anything but data, or no dict.
     """
     path = Path(path).expanduser()
     if not path.is_file():
         raise FileNotFoundError(f'there is no checkpoint {path}')
+    stranger = explain(path)
+    if stranger:
+        raise ValueError(f'{path} {stranger}')
     with plain_data_only(path):
-        if path.suffix == '.safetensors':
+        if is_safetensors(path):
             from safetensors.torch import load_file
 
             return load_file(path)
         check_sums(path)
-        content = torch.load(path, map_location='cpu', weights_only=True)
+        with path.open('rb') as file:  # by a name, torch goes by its suffix
+            content = torch.load(file, map_location='cpu', weights_only=True)
     if not isinstance(content, dict):
         raise ValueError(
             f'{path} holds a {type(content).__name__}, no dict of a checkpoint'

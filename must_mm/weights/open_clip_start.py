@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import logging
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,14 +16,9 @@ from mmengine.logging import print_log
 from mmpretrain.registry import TASK_UTILS
 
 from ..utils.validation import check_integer, check_type
-from .clip_source import (
-    find_model,
-    find_weights,
-    has_quick_gelu,
-    load_clip,
-    preprocessing,
-)
+from .clip_source import check_source, find_model, find_weights, load_clip
 from .convert import from_clip
+from .origin import function_of, local_file, sha256
 from .start_file import (
     ConvertedStart,
     check_classes,
@@ -69,10 +66,12 @@ class OpenCLIPStart:
     text tower is not needed after that.
 
     Args:
-        model: Name of an open_clip architecture, or the path of an open_clip
-            model config (``.json``).
+        model: What :func:`find_model` takes: the name of an open_clip
+            architecture, an open_clip model config (``.json``), a folder with
+            ``open_clip_config.json``, ``local-dir:...``, ``hf-hub:...``.
         pretrained: A tag that open_clip knows for the model (downloaded by
-            open_clip), or a local weights file: see :func:`load_clip`.
+            open_clip), or a local file or folder of weights: see
+            :func:`load_clip`. Nothing where the model brings its own.
         classes: Class names, or a text file with one a line, in the order of
             the data set's classes.
         templates: Prompt templates with ``{}`` for the name, or a text file.
@@ -90,7 +89,8 @@ class OpenCLIPStart:
     def __init__(
         self,
         model: str,
-        pretrained: str,
+        pretrained: str | None = None,
+        *,
         classes: Names,
         templates: Names,
         allow_duplicates: bool = False,
@@ -98,7 +98,7 @@ class OpenCLIPStart:
         cache_dir: str | None = None,
     ) -> None:
         check_type('model.start.model', model, str)
-        check_type('model.start.pretrained', pretrained, str)
+        check_type('model.start.pretrained', pretrained, str, type(None))
         check_type('model.start.allow_duplicates', allow_duplicates, bool)
         check_type('model.start.cache_dir', cache_dir, str, Path, type(None))
         if image_size is not None:
@@ -115,14 +115,15 @@ class OpenCLIPStart:
     @property
     def path(self) -> Path:
         """The cached file, named by what its content depends on."""
-        weights = Path(self.pretrained)
+        weights = local_file(self.model, self.pretrained)
+        function = function_of(self.model, self.pretrained)
         content = dict(
-            format=2,
+            format=3,
             model=open_clip.get_model_config(self.model),
+            # the same tensors may be of another function
+            function=[function.quick_gelu, function.preprocessing],
             pretrained=(
-                hashlib.sha256(weights.read_bytes()).hexdigest()
-                if weights.is_file()
-                else self.pretrained
+                sha256(weights) if weights else self.pretrained or self.model
             ),
             classes=self.classes,
             templates=self.templates,
@@ -131,7 +132,8 @@ class OpenCLIPStart:
         digest = hashlib.sha256(
             json.dumps(content, sort_keys=True).encode()
         ).hexdigest()
-        return self.cache_dir / f'{self.model}-{digest[:16]}.pth'
+        name = re.sub(r'[^\w.-]+', '-', self.model.rpartition('/')[2])
+        return self.cache_dir / f'{name}-{digest[:16]}.pth'
 
     def build(self, path: str | Path | None = None) -> None:
         """Build the zero-shot classifier and write its file.
@@ -140,17 +142,20 @@ class OpenCLIPStart:
             path: The file; :attr:`path` by default.
         """
         path = path or self.path
+        notes = check_source(self.model, self.pretrained)
+        function = function_of(self.model, self.pretrained)
         print_log(
             f'building the zero-shot classifier of {self.model} '
-            f'({self.pretrained}): {len(self.classes)} classes x '
+            f'({self.pretrained or "its own weights"}; {function}; '
+            f'{function.known}): {len(self.classes)} classes x '
             f'{len(self.templates)} templates -> {path}',
             'current',
         )
+        for note in notes:
+            print_log(note, 'current', logging.WARNING)
         clip = load_clip(self.model, self.pretrained, self.image_size)
         architecture = open_clip.get_model_config(self.model)
-        architecture['quick_gelu'] = has_quick_gelu(
-            self.model, self.pretrained
-        )
+        architecture['quick_gelu'] = function.quick_gelu
         tower = clip.visual.state_dict()
         if is_plain_vit(architecture['vision_cfg']):
             state = from_clip(tower)
@@ -171,7 +176,7 @@ class OpenCLIPStart:
             classifier_config(
                 architecture,
                 len(self.classes),
-                preprocessing(self.model, self.pretrained),
+                function.preprocessing,
                 self.image_size,
             ),
             self.classes,

@@ -1,5 +1,7 @@
 """The command line: what is said, every fault, and docs/adapt.md."""
 
+import importlib.util
+import json
 import os
 import re
 import shlex
@@ -15,10 +17,10 @@ from PIL import Image
 
 from must_adapt import options as checks
 from must_adapt.command import main, parse_args
-from must_adapt.options import Options, check_out
+from must_adapt.options import Options, check_given, check_out, load
 from must_mm.adapt.images import SUFFIXES
 from must_mm.adapt.result import load_lines, summary
-from must_mm.adapt.task import check_model
+from must_mm.adapt.task import check, check_model, save
 from tests.tiny import ROOT
 
 PAGE = (ROOT / 'docs' / 'adapt.md').read_text()
@@ -174,8 +176,7 @@ def test_damaged_weights(line, tmp_path, capsys):
     weights.write_bytes(b'no weights')
     said = fails(line, capsys, pretrained=weights)
     assert '--pretrained' in said and 'model.start' not in said
-    # the same folder can be given again
-    assert not any((tmp_path / 'out').iterdir())
+    assert not (tmp_path / 'out').exists()
 
 
 def test_tags_are_suggested():
@@ -290,3 +291,49 @@ def test_every_option_is_on_the_page():
     for name in Options.__dataclass_fields__:
         if name != 'images':
             assert f'`--{name.replace("_", "-")}' in PAGE, name
+
+
+def test_a_folder_of_weights(options, tmp_path):
+    """As open_clip saves it: it brings its weights and its function."""
+    folder = tmp_path / 'clip'
+    folder.mkdir()
+    shutil.copy(options['pretrained'], folder / 'open_clip_model.pt')
+    model = json.loads(Path(options['model']).read_text())
+    (folder / 'open_clip_config.json').write_text(
+        json.dumps(dict(model_cfg=model, preprocess_cfg={}))
+    )
+    given = dict(
+        images=options['images'], classes='ant, bee', model=str(folder)
+    )
+    task = check(Options(**given))
+    assert task.start == dict(model=str(folder)) and task.notes == ()
+    with pytest.raises(ValueError, match='--pretrained cannot be given'):
+        check_given(Options(**given), dict(pretrained='openai'))
+    save(task, tmp_path)
+    assert load(tmp_path).model == str(folder)
+
+
+@pytest.mark.parametrize(
+    ('content', 'message'),
+    [
+        (b'version https://git-lfs.github.com/spec/v1', 'Git LFS pointer'),
+        (b'<!DOCTYPE html>', 'web page'),
+        (b'', 'is empty'),
+    ],
+)
+def test_no_weights_are_said_at_once(line, tmp_path, capsys, content, message):
+    file = tmp_path / 'x.safetensors'
+    file.write_bytes(content)
+    said = fails(line, capsys, '--dry-run', pretrained=file)
+    assert f'--pretrained: {file} ' in said and message in said
+    assert said.count('\n') == 1
+
+
+def test_siglip_without_transformers_is_said_at_once(
+    line, capsys, monkeypatch
+):
+    monkeypatch.setattr(importlib.util, 'find_spec', lambda name: None)
+    del line['--pretrained']
+    model = 'ViT-B-16-SigLIP'
+    said = fails(line, capsys, '--dry-run', model=model, pretrained='webli')
+    assert '--model' in said and 'must_mm[siglip]' in said
