@@ -19,6 +19,7 @@ from mmpretrain.apis import ModelHub
 
 from .checkpoints import plain  # noqa: F401
 from .datasets import CIFAR10BGR, CIFAR100BGR, GTSRB, UCF101Frames
+from .datasets.known_labels import KnownLabels, LabelledShareSampler
 from .datasets.seeding import EpochSampler, SeedSample
 from .datasets.skip_bad_images import SkipBadImages
 from .engine.autocast import AutocastOptimWrapper
@@ -48,6 +49,7 @@ from .models.heads import (
     LinearPseudoLabelHead,
     PseudoLabelHead,
 )
+from .models.label_loss import LabelLoss
 from .models.losses import FairnessLoss, GlobalLocalAlignmentLoss
 from .models.maect import MAECT
 from .models.masking import MaskColour, MaskToken
@@ -97,6 +99,9 @@ __all__ = [
     'KNNMetric',
     'KNNMonitorHook',
     'HeadAndLayerDecayConstructor',
+    'KnownLabels',
+    'LabelLoss',
+    'LabelledShareSampler',
     'LateRuntimeInfoHook',
     'LayerDecayConstructor',
     'LoadImage',

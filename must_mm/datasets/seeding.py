@@ -19,16 +19,23 @@ from mmpretrain.registry import DATA_SAMPLERS, TRANSFORMS
 
 
 class EpochIndex(int):
-    """A sample's index that knows the epoch and the seed of the run."""
+    """A sample's index that knows the epoch and the seed of the run.
 
-    def __new__(cls, index: int, epoch: int, seed: int) -> 'EpochIndex':
+    ``repeat`` tells apart the times that a sample comes in one epoch; 0 is
+    that of the pass over the data set.
+    """
+
+    def __new__(
+        cls, index: int, epoch: int, seed: int, repeat: int = 0
+    ) -> 'EpochIndex':
         self = super().__new__(cls, index)
         self.epoch = epoch
         self.seed = seed
+        self.repeat = repeat
         return self
 
     def __getnewargs__(self):
-        return int(self), self.epoch, self.seed
+        return int(self), self.epoch, self.seed, self.repeat
 
 
 @DATA_SAMPLERS.register_module()
@@ -61,6 +68,8 @@ class SeedSample(BaseTransform):
             getattr(index, 'epoch', 0),
             int(index),
         )
+        if getattr(index, 'repeat', 0):
+            entropy += (index.repeat,)
         python, numpy, pytorch = (
             int(word)
             for word in np.random.SeedSequence(entropy).generate_state(3)

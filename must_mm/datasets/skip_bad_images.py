@@ -21,7 +21,7 @@ def following(index: int, length: int) -> int:
     """Return the next index, of the same epoch, around the end."""
     after = (index + 1) % length
     if isinstance(index, EpochIndex):
-        return EpochIndex(after, index.epoch, index.seed)
+        return EpochIndex(after, index.epoch, index.seed, index.repeat)
     return after
 
 

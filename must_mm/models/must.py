@@ -16,6 +16,12 @@ from ..utils.distributed import to_device
 from ..utils.validation import check_choice, check_strings, check_type
 from .architecture import check_architecture
 from .freezing import freeze_except
+from .label_loss import (
+    UNKNOWN,
+    known_labels,
+    with_known_labels,
+    with_weak_views,
+)
 from .local_features import capture, to_map, unit_length
 from .masked_view import MaskedView, from_column, one_column
 from .masking import mask_for
@@ -62,6 +68,8 @@ class MUST(ImageClassifier):
             (B, D, h, w) to the image (B, 3, H, W).
         mim_head: Config of the head with the reconstruction loss.
         align_loss: Config of the global-local alignment loss.
+        label_loss: Config of the loss on labels that may be used, such as
+            :class:`LabelLoss`; without it no label reaches a loss.
         masking: Config of what stands in the masked places; ``None`` takes a
             :class:`MaskToken` where the backbone embeds patches, and a
             :class:`MaskColour` elsewhere.
@@ -97,6 +105,7 @@ class MUST(ImageClassifier):
         decoder: dict | None = None,
         mim_head: dict | None = None,
         align_loss: dict | None = None,
+        label_loss: dict | None = None,
         masking: dict | None = None,
         local_features: str | None = None,
         start: dict | None = None,
@@ -135,6 +144,7 @@ class MUST(ImageClassifier):
         self.decoder = built('decoder', decoder)
         self.mim_head = built('mim_head', mim_head)
         self.align_loss = built('align_loss', align_loss)
+        self.label_loss = built('label_loss', label_loss)
         if self.with_masking:
             self.masking = built('masking', masking) or mask_for(self.backbone)
             self.ln_patch = self.build_patch_norm()
@@ -308,6 +318,10 @@ class MUST(ImageClassifier):
     ) -> dict[str, torch.Tensor]:
         """One step of MUST: ``L = L_st + L_fair + L_mim + L_align``.
 
+        With a ``label_loss``, labels that may be used stand in place of
+        their pseudo-labels, ``L_lab`` is added, and the student sees every
+        second labelled image in its weak view.
+
         Args:
             inputs: The weak and the strong view, each (B, 3, H, W).
             data_samples: B samples; ``mask`` (h, w) where the model masks.
@@ -317,16 +331,22 @@ class MUST(ImageClassifier):
         """
         weak, strong = inputs
         teacher_probs = self.teacher_probs(weak)
+        known = None
+        if self.label_loss is not None:
+            known = to_device(known_labels(data_samples), strong.device)
+            teacher_probs = with_known_labels(teacher_probs, known)
+            strong = with_weak_views(weak, strong, known)
         if not self.with_masking:
             feats = self.global_features(self.backbone(strong))
-            return self.head.loss(feats, data_samples, teacher_probs)
+            losses = self.head.loss(feats, data_samples, teacher_probs)
+            return losses | self.learn_labels(feats, known)
 
         view = self.masked_view(strong, self.stack_masks(data_samples))
         feats = self.global_features(view.feats)
         losses = self.head.loss(feats, data_samples, teacher_probs)
         losses |= self.reconstruct(view)
         losses |= self.align(view, self.head.joint_feature(feats))
-        return losses
+        return losses | self.learn_labels(feats, known)
 
     def teacher_probs(self, weak: torch.Tensor) -> torch.Tensor:
         """``q = softmax(teacher(w))``, (B, K), of the weak view (Sec. 3.1)."""
@@ -445,6 +465,26 @@ class MUST(ImageClassifier):
             loss_align=self.align_loss(
                 local.flatten(0, 1), global_feats[owners]
             )
+        )
+
+    def learn_labels(
+        self, feats: tuple, known: torch.Tensor | None
+    ) -> dict[str, torch.Tensor]:
+        """``L_lab``: the labels that may be used.
+
+        Args:
+            feats: Global features of what the student saw.
+            known: Labels (B,), negative where there is none.
+
+        Returns:
+            ``loss_lab``, and ``labelled``, the share of the batch in [0, 1];
+            or nothing without a label loss.
+        """
+        if known is None:
+            return {}
+        return dict(
+            loss_lab=self.label_loss(self.head(feats), known),
+            labelled=(known != UNKNOWN).float().mean(),
         )
 
     def check_mask_side(self, image: torch.Tensor, mask: torch.Tensor) -> None:
