@@ -111,7 +111,7 @@ setup(
     python_requires='>=3.10',
     packages=find_packages(include=['must_adapt', 'must_mm', 'must_mm.*']),
     package_data={
-        'must_mm.adapt': ['report.html.j2'],
+        'must_mm.adapt': ['report.html.j2', 'review.js'],
         'must_mm.datasets': ['prompts/*.json'],
     },
     entry_points={'console_scripts': ['must-adapt = must_adapt.command:main']},

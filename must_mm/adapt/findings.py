@@ -3,8 +3,9 @@
 from collections import Counter
 from typing import NamedTuple
 
-from .result import Evaluation, Prediction, Result
+from .result import Bins, Evaluation, Prediction, Result
 
+LOST = 0.1  # of the fair share of a class, below which it is lost
 CLOSE = 0.2  # lead of a class over its runner-up that is a close call
 
 
@@ -42,6 +43,50 @@ def class_counts(result: Result) -> list[ClassCount]:
         for k, name in enumerate(result.classes)
     ]
     return sorted(counts, key=lambda c: (-c.after, -c.before))
+
+
+class ClassConfidence(NamedTuple):
+    """How sure the images of one class are, on average, in [0, 1]."""
+
+    name: str
+    images: int
+    confidence: float
+    agreement: float
+
+
+def class_confidence(result: Result) -> list[ClassConfidence]:
+    """Average over the images of each class, the least sure first."""
+    members: dict[int, list[Prediction]] = {}
+    for found in result.predictions:
+        members.setdefault(found.label, []).append(found)
+    rows = [
+        ClassConfidence(
+            result.classes[label],
+            len(images),
+            sum(p.confidence for p in images) / len(images),
+            sum(p.agreement for p in images) / len(images),
+        )
+        for label, images in members.items()
+    ]
+    return sorted(rows, key=lambda row: (row.confidence, row.name))
+
+
+def lost_classes(result: Result) -> list[ClassCount]:
+    """Return classes of less than a tenth of an even share, the rarest first.
+
+    Where an even share is five images at least.
+    """
+    fair = len(result.predictions) / len(result.classes)
+    if fair < 5:
+        return []
+    rare = [c for c in class_counts(result) if c.after < LOST * fair]
+    return sorted(rare, key=lambda c: (c.after, c.name))
+
+
+def calibration_gap(bins: Bins) -> float:
+    """Mean distance of confidence and accuracy, in [0, 1]."""
+    rows = zip(bins.confidence, bins.accuracy, bins.count, strict=True)
+    return sum(abs(c - a) * n for c, a, n in rows) / sum(bins.count)
 
 
 def surest_changes(predictions: list[Prediction]) -> list[Prediction]:

@@ -1,15 +1,19 @@
 """The page an adaptation leaves: one file that needs nothing else."""
 
+import hashlib
+import os
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from . import charts, findings
-from .result import Evaluation, Prediction, Result
+from .result import Bins, Evaluation, Prediction, Result, ToReview, Trust
 from .thumbnail import thumbnail
 
 #: How much the page shows of each, so that it stays small.
 CLASSES, CHANGES, PAIRS, SKIPPED = 30, 24, 10, 1000
+STRANGERS, COPIES, DIAGRAMS = 12, 12, 24
+NAMES_LISTED = 2000  # classes offered while one is typed
 #: Curves that are drawn: title, what it says, bounds of the axis.
 CURVES = {
     'conf_ratio': (
@@ -85,6 +89,7 @@ def render(result: Result) -> str:
     counts = findings.class_counts(result)
     changes = findings.surest_changes(result.predictions)
     skipped = list(result.skipped.items())
+    trust = result.trust
     return environment.get_template('report.html.j2').render(
         result=result,
         title=result.folder.resolve().name or str(result.folder),
@@ -103,6 +108,18 @@ def render(result: Result) -> str:
         close_calls=findings.close_calls(result.predictions),
         lead=findings.CLOSE,
         pairs=PAIRS,
+        lost=findings.lost_classes(result),
+        sure=findings.class_confidence(result),
+        review=[_to_review(image, result.classes) for image in trust.review],
+        review_data=_review_data(result),
+        offered=result.classes[:NAMES_LISTED],
+        strangers=[_picture(p) for p in trust.strangers[:STRANGERS]],
+        duplicates=[
+            [_picture(p) for p in group[:2]] + [len(group)]
+            for group in trust.duplicates[:COPIES]
+        ],
+        extra_copies=sum(len(group) - 1 for group in trust.duplicates),
+        diagrams=_diagrams(trust),
         skipped=skipped[:SKIPPED],
         more_skipped=len(skipped[SKIPPED:]),
         times=_times(result.seconds),
@@ -131,6 +148,72 @@ def _curves(curves: dict[str, list[tuple[int, float]]]) -> list[dict]:
                 )
             )
     return drawn
+
+
+def _picture(prediction: Prediction) -> dict:
+    return dict(
+        name=prediction.name,
+        image=thumbnail(prediction.path),
+        label=prediction.label,
+        confidence=prediction.confidence,
+    )
+
+
+def _to_review(image: ToReview, classes: list[str]) -> dict:
+    found = image.prediction
+    return dict(
+        name=found.name,
+        image=thumbnail(found.path),
+        confidence=found.confidence,
+        agreement=found.agreement,
+        guesses=[classes[k] for k in image.guesses],
+    )
+
+
+def _review_data(result: Result) -> dict:
+    """What the page's script knows: no markup, only names and numbers."""
+    images = [
+        dict(
+            path=image.prediction.name,
+            confidence=image.prediction.confidence,
+            agreement=image.prediction.agreement,
+            guesses=image.guesses,
+        )
+        for image in result.trust.review
+    ]
+    # another result in the same place keeps labels of its own
+    key = '\n'.join([str(result.out), *(image['path'] for image in images)])
+    return dict(
+        images=images,
+        classes=result.classes,
+        key=hashlib.sha256(os.fsencode(key)).hexdigest()[:16],
+    )
+
+
+def _diagrams(trust: Trust) -> list[dict]:
+    """Reliability diagrams: all classes together, then the largest ones."""
+    together, each = trust.reliability[:1], trust.reliability[1:]
+    each = sorted(each, key=lambda bins: -sum(bins.count))[: DIAGRAMS - 1]
+    return [
+        dict(
+            name=bins.name,
+            images=sum(bins.count),
+            points=_points(bins),
+            gap=findings.calibration_gap(bins),
+        )
+        for bins in together + each
+    ]
+
+
+def _points(bins: Bins) -> list[tuple[float, float, float]]:
+    """Places and radius of the points, in the diagram's units of 100."""
+    most = max(bins.count)
+    return [
+        (100 * c, 100 * (1 - a), 2 + 5 * (n / most) ** 0.5)
+        for c, a, n in zip(
+            bins.confidence, bins.accuracy, bins.count, strict=True
+        )
+    ]
 
 
 def _change(prediction: Prediction, classes: list[str]) -> dict:

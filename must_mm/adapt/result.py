@@ -17,6 +17,10 @@ class Prediction:
         confidence: Its probability, in [0, 1].
         runner_up: Index of the second most probable class after.
         runner_up_confidence: Its probability, in [0, 1].
+        agreement: Share of the runs that say the same, in [0, 1].
+        strangeness: Share of the images that look more like one of the
+            classes, in [0, 1].
+        labelled: Whether the class is what a person said.
     """
 
     path: Path
@@ -27,11 +31,66 @@ class Prediction:
     confidence: float
     runner_up: int
     runner_up_confidence: float
+    agreement: float = 1.0
+    strangeness: float = 0.0
+    labelled: bool = False
 
     @property
     def changed(self) -> bool:
         """Whether the class is another than before."""
         return self.label != self.zero_shot
+
+
+@dataclass(frozen=True)
+class ToReview:
+    """An image whose label would teach much.
+
+    Attributes:
+        prediction: What is said of it.
+        guesses: Most probable classes, the first one first.
+    """
+
+    prediction: Prediction
+    guesses: list[int]
+
+
+@dataclass(frozen=True)
+class Bins:
+    """Confidence beside accuracy, for bins of confidence that are not empty.
+
+    Attributes:
+        name: Of the class that is predicted, or of all together.
+        confidence: Mean confidence of each, in [0, 1].
+        accuracy: Share of right predictions, in [0, 1].
+        count: Images in it.
+    """
+
+    name: str
+    confidence: list[float]
+    accuracy: list[float]
+    count: list[int]
+
+
+@dataclass(frozen=True)
+class Trust:
+    """What a result says of itself.
+
+    Attributes:
+        temperature: By which the logits were divided.
+        runs: How many runs were asked.
+        review: Images to be labelled, the most useful first.
+        strangers: Images that may be of none of the classes, those that look
+            least like one first.
+        duplicates: Groups of images that show the same.
+        reliability: On labelled images, for all classes and for each.
+    """
+
+    temperature: float = 1.0
+    runs: int = 1
+    review: list[ToReview] = field(default_factory=list)
+    strangers: list[Prediction] = field(default_factory=list)
+    duplicates: list[list[Prediction]] = field(default_factory=list)
+    reliability: list[Bins] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -68,6 +127,8 @@ class Result:
         versions: Of Python and the packages.
         seconds: Wall time of each stage.
         warnings: What the reader should know before trusting the result.
+        trust: What the result says of itself.
+        out: Folder of the results, for the command that goes on from them.
     """
 
     folder: Path
@@ -80,6 +141,8 @@ class Result:
     versions: dict[str, str] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    trust: Trust = field(default_factory=Trust)
+    out: Path | None = None
 
 
 def summary(result: Result, out: Path) -> str:

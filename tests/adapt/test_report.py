@@ -1,5 +1,6 @@
 """The page: complete, bounded, self-contained, whatever the names hold."""
 
+import json
 import re
 from html.parser import HTMLParser
 
@@ -8,11 +9,11 @@ from PIL import Image
 
 from must_mm.adapt import report
 from must_mm.adapt.report import render, write_report
-from must_mm.adapt.result import Evaluation
+from must_mm.adapt.result import Bins, Evaluation, ToReview, Trust
 from tests.adapt.results import prediction, two_images
 
 #: Elements that are never closed.
-VOID = {'meta', 'link', 'br', 'img'}
+VOID = {'meta', 'link', 'br', 'img', 'input'}
 HOSTILE = [
     '<script>alert(1)</script>',
     '"><img src=x onerror=alert(1)>',
@@ -47,7 +48,7 @@ class Page(HTMLParser):
         assert self.open.pop() == tag, f'{tag} was not the innermost'
 
     def handle_data(self, data):
-        if self.open and self.open[-1] != 'style':
+        if self.open and self.open[-1] not in ('style', 'script'):
             self.sections[-1] += f'{data} '
 
     def values(self, tag: str, key: str) -> list[str]:
@@ -216,3 +217,92 @@ def test_size_is_bounded(tmp_path):
     assert 'and 970 more classes' in page.section('Images per class')
     assert 'class 999' in page.section('Images per class')
     assert 'and 19,000 more' in page.section('Skipped images')
+
+
+def test_what_to_look_at_comes_first():
+    """Lost classes, images to label, strangers, copies; then the details."""
+    images = [prediction(0, 0, name=f'{k}.png') for k in range(20)]
+    trust = Trust(
+        runs=3,
+        review=[ToReview(images[0], [0, 1])],
+        strangers=images[3:5],
+        duplicates=[images[5:8]],
+    )
+    page = Page(render(two_images(predictions=images, trust=trust)))
+    look = page.section('What to look at')
+    assert '1 class has hardly any image: bee (0)' in look
+    assert '1 images to label' in look and '2 near duplicates' in look
+    assert 'none of the classes' in look
+    text = ' '.join(' '.join(page.sections).split())
+    places = [
+        text.index(part)
+        for part in ('What to look at', 'Label these', '--labels review.csv',
+                     'Of none of the classes?', '1 group', '3 alike',
+                     'How sure, by class', 'Images per class')
+    ]  # fmt: skip
+    assert places == sorted(places)
+    assert '3 of 3 runs' in page.section('Label these')
+
+
+def test_small_folders_lose_no_class():
+    """Of nine images in two classes, none of one may be chance."""
+    images = [prediction(0, 0) for _ in range(9)]
+    page = Page(render(two_images(predictions=images)))
+    assert 'hardly any' not in ' '.join(page.sections)
+
+
+def test_names_stay_text_where_images_are_labelled():
+    images = [prediction(0, k, name=n) for k, n in enumerate(HOSTILE)]
+    trust = Trust(
+        review=[ToReview(p, [p.label, 0, 1]) for p in images],
+        strangers=images,
+        duplicates=[images],
+        reliability=[Bins(name, [0.5], [1.0], [3]) for name in HOSTILE],
+    )
+    html = render(two_images(classes=HOSTILE, predictions=images, trust=trust))
+    page = Page(html)
+    assert [a for t, a in page.tags if t == 'script'] == [
+        dict(type='application/json', id='review-data'), {},
+    ]  # fmt: skip
+    data = html.partition('id="review-data">')[2].partition('</script>')[0]
+    assert '<' not in data and json.loads(data)['classes'] == HOSTILE
+    attributes = {key for _, attrs in page.tags for key in attrs}
+    assert not any(key.startswith('on') for key in attributes)
+    # the image and the button of each, whatever the names hold
+    assert page.values('button', 'data-label').count(HOSTILE[1]) >= 2
+
+
+def test_reliability_needs_labels():
+    bins = Bins('all classes', [0.35, 0.95], [0.5, 0.9], [10, 30])
+    trust = Trust(reliability=[bins, Bins('ant', [0.9], [0.9], [40])])
+    page = Page(render(two_images(trust=trust)))
+    section = page.section('How sure, by class')
+    assert 'all classes 40 images, 7.5 points apart' in section
+    assert 'ant 40 images, 0.0 points apart' in section
+    plain = Page(render(two_images())).section('How sure, by class')
+    assert 'Mean confidence' in plain and 'apart' not in plain
+
+
+def test_a_folder_of_20_000_makes_no_large_page(tmp_path):
+    """With all there is to look at: noise, the worst case of JPEG."""
+    Image.effect_noise((400, 400), 90).save(tmp_path / 'noise.png')
+    path = tmp_path / 'noise.png'
+    images = [
+        prediction(k % 100, (k + 1) % 100, name=f'{k:060}.png', path=path)
+        for k in range(20_000)
+    ]
+    trust = Trust(
+        runs=3,
+        review=[ToReview(p, [p.label, 0, 1]) for p in images[:20]],
+        strangers=images,
+        duplicates=[images[k : k + 2] for k in range(0, 20_000, 2)],
+    )
+    result = two_images(
+        classes=[f'class {k}' for k in range(100)],
+        predictions=images,
+        trust=trust,
+    )
+    html = render(result)
+    assert len(html) < 6_000_000
+    pictures = 20 + report.STRANGERS + 2 * report.COPIES + report.CHANGES
+    assert len(Page(html).values('img', 'src')) == pictures
