@@ -15,6 +15,7 @@ from mmpretrain.registry import MODELS
 
 from ..utils.distributed import gather
 from ..utils.validation import check_integer, check_number, check_type
+from .class_prior import class_prior
 
 
 def self_training_loss(
@@ -95,24 +96,6 @@ def alignment_loss(
     return (local_feats - global_feats).pow(2).sum(dim=-1).mean()
 
 
-def _distribution(
-    shares: Sequence[float] | None, num_classes: int
-) -> torch.Tensor | None:
-    """Check the shares of the classes, positive and of sum 1."""
-    if shares is None:
-        return None
-    key = 'model.head.fairness.prior'
-    check_type(key, shares, list, tuple)
-    for share in shares:
-        check_number(key, share, '(0, 1)')
-    if len(shares) != num_classes or abs(sum(shares) - 1) > 1e-4:
-        raise ValueError(
-            f'{key} must be {num_classes} positive shares of sum 1, got '
-            f'{shares}'
-        )
-    return torch.tensor(shares, dtype=torch.float32)
-
-
 @MODELS.register_module()
 class FairnessLoss(nn.Module):
     """``L_fair`` over the batch, or over a running average for many classes.
@@ -157,7 +140,9 @@ class FairnessLoss(nn.Module):
         check_type(f'{key}.moving_average', moving_average, bool, type(None))
         # part of the config, not of the checkpoint
         self.register_buffer(
-            'prior', _distribution(prior, num_classes), persistent=False
+            'prior',
+            class_prior(f'{key}.prior', prior, num_classes),
+            persistent=False,
         )
         if moving_average is None:
             moving_average = num_classes >= self.MANY_CLASSES

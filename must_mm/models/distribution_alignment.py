@@ -1,0 +1,109 @@
+"""Distribution alignment: labels whose mean is no longer the teacher's bias.
+
+A teacher that prefers some classes teaches them, and its pupil prefers them
+more. Dividing its probabilities by their running mean takes the preference
+out: DebiasPL (Wang et al., arXiv 2201.01490, Eq. 2) subtracts the logarithm
+of the mean from the logits, AdaMatch (Berthelot et al., arXiv 2106.04732,
+Sec. 3.2) and ReMixMatch multiply by the ratio of prior and mean.
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn as nn
+from mmpretrain.registry import MODELS
+
+from ..utils.distributed import gather
+from ..utils.validation import check_integer, check_number
+from .class_prior import class_prior, estimate_prior, uniform_prior
+from .start_predictions import StartStatistics
+
+AUTO = 'auto'
+#: Means below are taken for it: no class is multiplied without bound.
+SMALLEST_MEAN = 1e-6
+
+
+def align_distribution(
+    probs: torch.Tensor,
+    mean: torch.Tensor,
+    prior: torch.Tensor,
+    exponent: float = 1.0,
+) -> torch.Tensor:
+    """Return ``q'`` with ``q'_k`` proportional to ``q_k (pi_k / m_k)^a``.
+
+    Args:
+        probs: Probabilities ``q``, (B, K).
+        mean: Their running mean ``m``, (K,).
+        prior: Share ``pi`` of each class, (K,).
+        exponent: ``a``: 0 leaves the probabilities alone, 1 divides by the
+            whole mean.
+
+    Returns:
+        Probabilities (B, K).
+    """
+    ratio = prior / mean.clamp(min=SMALLEST_MEAN)
+    aligned = probs * ratio.pow(exponent)
+    return aligned / aligned.sum(dim=1, keepdim=True)
+
+
+@MODELS.register_module()
+class DistributionAlignment(nn.Module):
+    """:func:`align_distribution` with a mean that follows the teacher.
+
+    Args:
+        num_classes: Number of classes ``K``.
+        momentum: Weight of the past in the running mean, in [0, 1).
+        exponent: ``a`` of :func:`align_distribution`, in [0, 1].
+        prior: Share of each class, positive and of sum 1; ``None`` for
+            uniform; ``'auto'`` estimates it from the start's predictions, see
+            :func:`estimate_prior`, which needs :class:`StartPassHook`.
+
+    Raises:
+        ValueError: If a value is out of its range, or the prior is no
+            distribution over the classes.
+        TypeError: If a value is of another type.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        momentum: float = 0.95,
+        exponent: float = 0.5,
+        prior: Sequence[float] | str | None = None,
+    ) -> None:
+        super().__init__()
+        key = 'model.pseudo_labels.alignment'
+        check_integer(f'{key}.num_classes', num_classes, at_least=2)
+        check_number(f'{key}.momentum', momentum, '[0, 1)')
+        check_number(f'{key}.exponent', exponent, '[0, 1]')
+        self.momentum = momentum
+        self.exponent = exponent
+        self.needs_start = prior == AUTO
+        uniform = uniform_prior(num_classes)
+        if not self.needs_start:
+            prior = class_prior(f'{key}.prior', prior, num_classes)
+        # an estimate is a result of the run, a stated prior part of its config
+        self.register_buffer(
+            'prior',
+            uniform if prior is None or self.needs_start else prior,
+            persistent=self.needs_start,
+        )
+        self.register_buffer('mean', uniform.clone())
+
+    def begin(self, start: StartStatistics) -> None:
+        """Take the mean, and an estimated prior, from the start."""
+        self.mean.copy_(start.mean)
+        if self.needs_start:
+            self.prior.copy_(
+                estimate_prior(start.probs, start.classes, len(self.prior))
+            )
+
+    def forward(self, probs: torch.Tensor) -> torch.Tensor:
+        """Align (B, K) probabilities, after the mean has followed them.
+
+        Under ``torch.distributed`` the mean is that of all ranks, of equal
+        batch size.
+        """
+        batch = gather(probs.mean(dim=0, keepdim=True)).mean(dim=0)
+        self.mean.lerp_(batch, 1 - self.momentum)
+        return align_distribution(probs, self.mean, self.prior, self.exponent)
