@@ -12,8 +12,12 @@ class MUSTWithoutInferenceMode(MUST):
     """MUST whose teacher runs without gradient, but not in inference mode."""
 
     @torch.no_grad()
-    def teacher_probs(self, weak: torch.Tensor) -> torch.Tensor:
-        return self.teacher(weak).float().softmax(dim=1)
+    def teacher_sees(
+        self, images: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        feats = self.teacher.extract_feat(images)
+        probs = self.teacher.head(feats).float().softmax(dim=1)
+        return probs, self.teacher.head.joint_feature(feats)
 
 
 def hook(cfg: Config, kind: str) -> dict:

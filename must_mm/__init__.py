@@ -43,7 +43,10 @@ from .engine.optim import (
     LayerDecayConstructor,
     WarmupCosineLR,
 )
+from .engine.start_pass import StartPassHook
 from .evaluation import KNNMetric
+from .models.balanced_labels import BalancedLabels
+from .models.distribution_alignment import DistributionAlignment
 from .models.heads import (
     DistilledPseudoLabelHead,
     LinearPseudoLabelHead,
@@ -59,6 +62,13 @@ from .models.neighbour_queue import NNQueue
 from .models.nnclr import NNCLRHead
 from .models.open_clip_backbone import OpenCLIPBackbone
 from .models.preprocessor import TwoViewDataPreprocessor
+from .models.prototypes import Prototypes
+from .models.pseudo_labels import PseudoLabels
+from .models.sample_weights import (
+    SelfAdaptiveThreshold,
+    TruncatedGaussianWeights,
+)
+from .models.start_anchor import StartAnchor
 from .transforms import colours, shifts  # noqa: F401
 from .transforms.crops import AreaCrop, EdgeCrop
 from .transforms.loading import LoadImage
@@ -78,6 +88,7 @@ __all__ = [
     'MUST',
     'AreaCrop',
     'BadImageHook',
+    'BalancedLabels',
     'CIFAR100BGR',
     'CIFAR10BGR',
     'CLIPProjection',
@@ -87,6 +98,7 @@ __all__ = [
     'CropViews',
     'ClassifierStart',
     'DistilledPseudoLabelHead',
+    'DistributionAlignment',
     'EMATeacherHook',
     'EdgeCrop',
     'EpochSampler',
@@ -116,13 +128,19 @@ __all__ = [
     'OpenCLIPBackbone',
     'OpenCLIPStart',
     'PseudoLabelHead',
+    'Prototypes',
+    'PseudoLabels',
     'PublishedRandAugment',
     'RecomputeBlocksHook',
     'SafeCheckpointHook',
     'SeedSample',
+    'SelfAdaptiveThreshold',
     'SkipBadImages',
+    'StartAnchor',
+    'StartPassHook',
     'TeacherStudentTestLoop',
     'TeacherStudentValLoop',
+    'TruncatedGaussianWeights',
     'TwoViewDataPreprocessor',
     'UnitFeature',
     'UCF101Frames',

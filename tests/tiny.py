@@ -17,6 +17,16 @@ DATA = ROOT / 'tests' / 'data'
 SIZE, PATCH, WIDTH, EMBED = 32, 8, 32, 16
 CLASSES = ('ant', 'bee', 'cat', 'dog')
 PER_CLASS, BATCH = 6, 8  # three iterations an epoch
+# every part of PseudoLabels, and the masked view as a pass of its own
+BETTER_LABELS = {
+    'model.masked_view': 'separate',
+    'model.pseudo_labels': dict(
+        anchor=dict(weight=0.4, length=8),
+        prototypes=dict(weight=0.3),
+        alignment=dict(prior='auto', size=24),
+        weights=dict(momentum=0.5),
+    ),
+}
 _run_number = itertools.count()
 
 WEAK = [dict(type='EdgeCrop', size=SIZE)]

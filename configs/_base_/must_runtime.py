@@ -14,6 +14,7 @@ guards = [
     dict(type='FairnessRestartHook'),
     dict(type='HealthHook', interval=10),
     dict(type='BadImageHook'),
+    dict(type='StartPassHook'),
 ]
 custom_hooks = [teacher, *guards]
 default_hooks = dict(

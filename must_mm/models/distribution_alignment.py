@@ -46,22 +46,58 @@ def align_distribution(
     return aligned / aligned.sum(dim=1, keepdim=True)
 
 
+class TowardsPrior(nn.Module):
+    """What brings labels to a prior.
+
+    Args:
+        num_classes: Number of classes ``K``.
+        prior: Share of each class, positive and of sum 1; ``None`` for
+            uniform; ``'auto'`` estimates it from the start's predictions, see
+            :func:`estimate_prior`, which needs :class:`StartPassHook`.
+
+    Raises:
+        ValueError: If the prior is no distribution over the classes.
+        TypeError: If it is of another type.
+    """
+
+    KEY = 'model.pseudo_labels.alignment'
+
+    def __init__(
+        self, num_classes: int, prior: Sequence[float] | str | None
+    ) -> None:
+        super().__init__()
+        check_integer(f'{self.KEY}.num_classes', num_classes, at_least=2)
+        self.needs_start = prior == AUTO
+        if self.needs_start:
+            prior = None
+        shares = class_prior(f'{self.KEY}.prior', prior, num_classes)
+        if shares is None:
+            shares = uniform_prior(num_classes)
+        # an estimate is a result of the run, a stated prior part of its config
+        self.register_buffer('prior', shares, persistent=self.needs_start)
+
+    def begin(self, start: StartStatistics) -> None:
+        """Estimate the prior, where it is not stated."""
+        if self.needs_start:
+            self.prior.copy_(
+                estimate_prior(start.probs, start.classes, len(self.prior))
+            )
+
+
 @MODELS.register_module()
-class DistributionAlignment(nn.Module):
+class DistributionAlignment(TowardsPrior):
     """:func:`align_distribution` with a mean that follows the teacher.
 
     Args:
         num_classes: Number of classes ``K``.
         momentum: Weight of the past in the running mean, in [0, 1).
         exponent: ``a`` of :func:`align_distribution`, in [0, 1].
-        prior: Share of each class, positive and of sum 1; ``None`` for
-            uniform; ``'auto'`` estimates it from the start's predictions, see
-            :func:`estimate_prior`, which needs :class:`StartPassHook`.
+        prior: Share of each class; see :class:`TowardsPrior`.
 
     Raises:
         ValueError: If a value is out of its range, or the prior is no
             distribution over the classes.
-        TypeError: If a value is of another type.
+        TypeError: If the prior is of another type.
     """
 
     def __init__(
@@ -71,32 +107,17 @@ class DistributionAlignment(nn.Module):
         exponent: float = 0.5,
         prior: Sequence[float] | str | None = None,
     ) -> None:
-        super().__init__()
-        key = 'model.pseudo_labels.alignment'
-        check_integer(f'{key}.num_classes', num_classes, at_least=2)
-        check_number(f'{key}.momentum', momentum, '[0, 1)')
-        check_number(f'{key}.exponent', exponent, '[0, 1]')
+        super().__init__(num_classes, prior)
+        check_number(f'{self.KEY}.momentum', momentum, '[0, 1)')
+        check_number(f'{self.KEY}.exponent', exponent, '[0, 1]')
         self.momentum = momentum
         self.exponent = exponent
-        self.needs_start = prior == AUTO
-        uniform = uniform_prior(num_classes)
-        if not self.needs_start:
-            prior = class_prior(f'{key}.prior', prior, num_classes)
-        # an estimate is a result of the run, a stated prior part of its config
-        self.register_buffer(
-            'prior',
-            uniform if prior is None or self.needs_start else prior,
-            persistent=self.needs_start,
-        )
-        self.register_buffer('mean', uniform.clone())
+        self.register_buffer('mean', uniform_prior(num_classes))
 
     def begin(self, start: StartStatistics) -> None:
-        """Take the mean, and an estimated prior, from the start."""
+        """Take the mean from the start, and an estimated prior."""
+        super().begin(start)
         self.mean.copy_(start.mean)
-        if self.needs_start:
-            self.prior.copy_(
-                estimate_prior(start.probs, start.classes, len(self.prior))
-            )
 
     def forward(self, probs: torch.Tensor) -> torch.Tensor:
         """Align (B, K) probabilities, after the mean has followed them.

@@ -9,7 +9,7 @@ from mmpretrain.structures import DataSample
 
 from ..utils.distributed import to_device
 from ..utils.validation import check_integer, check_number, check_type
-from .losses import self_training_loss
+from .losses import confident, self_training_loss
 
 
 def most_frequent(
@@ -110,6 +110,7 @@ class SelfTrainingHead(ClsHead):
         feats: tuple[torch.Tensor, ...],
         data_samples: list[DataSample],
         teacher_probs: torch.Tensor,
+        weights: torch.Tensor | None = None,
     ) -> dict[str, torch.Tensor]:
         """Compute ``L_st`` and ``L_fair``.
 
@@ -120,24 +121,27 @@ class SelfTrainingHead(ClsHead):
             feats: Student features of the strong view; the last is (B, E).
             data_samples: The batch's samples.
             teacher_probs: Teacher probabilities on the weak view, (B, K).
+            weights: How much each pseudo-label teaches, in [0, 1], (B,); the
+                threshold decides by default.
 
         Returns:
-            ``loss_st``, ``loss_fair``; ``conf_ratio``, the share of confident
-            samples in [0, 1]; ``teacher_confidence``, the mean of ``max q``;
-            the pseudo-labels' most frequent class and its share in [0, 1],
-            ``top_class`` and ``top_class_share``; with labels,
-            ``pseudo_label_acc``, the accuracy of the confident pseudo-labels
-            in [0, 1].
+            ``loss_st``, ``loss_fair``; ``conf_ratio``, the mean weight, which
+            is the share of confident samples, in [0, 1];
+            ``teacher_confidence``, the mean of ``max q``; the pseudo-labels'
+            most frequent class and its share in [0, 1], ``top_class`` and
+            ``top_class_share``; with labels, ``pseudo_label_acc``, the
+            weighted accuracy of the pseudo-labels in [0, 1].
         """
         logits = self(feats)
+        if weights is None:
+            weights = confident(teacher_probs, self.threshold)
         losses = dict(
-            loss_st=self_training_loss(logits, teacher_probs, self.threshold)
+            loss_st=self_training_loss(logits, teacher_probs, weights)
         )
         if self.fairness_loss is not None:
             losses['loss_fair'] = self.fairness_loss(logits)
         confidence, pseudo_label = teacher_probs.max(dim=1)
-        confident = (confidence > self.threshold).float()
-        losses['conf_ratio'] = confident.mean()
+        losses['conf_ratio'] = weights.mean()
         losses['teacher_confidence'] = confidence.mean()
         losses['top_class'], losses['top_class_share'] = most_frequent(
             pseudo_label, self.num_classes
@@ -147,8 +151,8 @@ class SelfTrainingHead(ClsHead):
             label = to_device(label, pseudo_label.device)
             correct = (pseudo_label == label).float()
             losses['pseudo_label_acc'] = (
-                correct * confident
-            ).sum() / confident.sum().clamp(min=1)
+                correct * weights
+            ).sum() / weights.sum().clamp(min=1)
         return losses
 
 

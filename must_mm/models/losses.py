@@ -18,27 +18,42 @@ from ..utils.validation import check_integer, check_number, check_type
 from .class_prior import class_prior
 
 
-def self_training_loss(
-    logits: torch.Tensor, teacher_probs: torch.Tensor, threshold: float
-) -> torch.Tensor:
-    """Cross-entropy on the confident pseudo-labels (Sec. 3.1, ``L_st``).
+def confident(probs: torch.Tensor, threshold: float) -> torch.Tensor:
+    """Weigh samples by a threshold (Sec. 3.1): 1 where ``max q > tau``.
 
-    A sample is confident where ``max q > threshold``, strictly. Without any
-    confident sample the loss is an exact zero that still carries a (zero)
-    gradient, so that data-parallel ranks stay in step.
+    Args:
+        probs: Probabilities ``q``, (B, K).
+        threshold: Confidence threshold ``tau``, in (0, 1); strict.
+
+    Returns:
+        Ones and zeros, (B,).
+    """
+    return (probs.max(dim=1).values > threshold).to(probs.dtype)
+
+
+def self_training_loss(
+    logits: torch.Tensor, teacher_probs: torch.Tensor, weights: torch.Tensor
+) -> torch.Tensor:
+    """Cross-entropy on the pseudo-labels (Sec. 3.1, ``L_st``).
+
+    Without any sample that counts the loss is an exact zero that still
+    carries a (zero) gradient, so that data-parallel ranks stay in step.
 
     Args:
         logits: Student logits on the strong view, shape (B, K).
-        teacher_probs: Teacher probabilities ``q`` on the weak view, (B, K).
-        threshold: Confidence threshold tau, in (0, 1).
+        teacher_probs: Teacher probabilities ``q`` on the weak view, (B, K);
+            the most probable class is the label.
+        weights: Weight of each sample, not negative, (B,); as published 1
+            for those that are :func:`confident`, 0 for the others.
 
     Returns:
-        Scalar, the mean over the confident samples of this rank.
+        Scalar, the weighted mean over the samples of this rank.
     """
-    confidence, pseudo_label = teacher_probs.max(dim=1)
-    confident = (confidence > threshold).to(logits.dtype)
-    per_sample = F.cross_entropy(logits, pseudo_label, reduction='none')
-    return (per_sample * confident).sum() / confident.sum().clamp(min=1)
+    per_sample = F.cross_entropy(
+        logits, teacher_probs.argmax(dim=1), reduction='none'
+    )
+    weights = weights.to(logits.dtype)
+    return (per_sample * weights).sum() / weights.sum().clamp(min=1)
 
 
 def log_mean_probability(logits: torch.Tensor) -> torch.Tensor:

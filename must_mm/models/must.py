@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Iterator, Sequence
 from itertools import chain
+from typing import NamedTuple
 
 import torch
 import torch.nn as nn
@@ -19,15 +20,18 @@ from .freezing import freeze_except
 from .label_loss import (
     UNKNOWN,
     known_labels,
-    with_known_labels,
     with_weak_views,
 )
 from .local_features import capture, to_map, unit_length
 from .masked_view import MaskedView, from_column, one_column
 from .masking import mask_for
+from .pseudo_labels import Labels
+from .running_statistics import running_statistics_kept
+from .start_predictions import sample_numbers
 
 STUDENT, TEACHER = 'student', 'teacher'
 DECODE_ALL, DECODE_MASKED = 'all', 'masked'
+SHARED, SEPARATE, OFF = 'shared', 'separate', 'off'
 CLASSIFIER_PARTS = ('backbone', 'neck', 'head')
 
 
@@ -46,6 +50,21 @@ def built(
     """
     check_type(f'model.{name}', part, dict, nn.Module, type(None))
     return registry.build(part) if isinstance(part, dict) else part
+
+
+class LastStep(NamedTuple):
+    """What the last step has seen, for hooks that watch it.
+
+    Attributes:
+        probs: The teacher's own probabilities, (B, K).
+        feats: The student's global features of unit length, (B, E).
+        numbers: Numbers of the samples, (B,), where the start's predictions
+            are known.
+    """
+
+    probs: torch.Tensor
+    feats: torch.Tensor
+    numbers: torch.Tensor | None
 
 
 @MODELS.register_module()
@@ -76,6 +95,16 @@ class MUST(ImageClassifier):
         local_features: Name of the backbone's module that returns the last
             feature map, such as ``'layers.11'`` of a vision transformer, for
             a backbone that pools; ``None`` where the backbone returns it.
+        masked_view: What the masked view is for. ``'shared'``, as published:
+            one pass over it for all terms. ``'separate'``, as in MIC (Hoyer
+            et al., arXiv 2212.01322): the student learns labels from the
+            whole strong view, and in a pass of its own, which leaves the
+            running statistics of batch norms alone, to reconstruct and align
+            what is masked. ``'off'``: self-training alone, even where decoder
+            and alignment are configured.
+        pseudo_labels: Config of :class:`PseudoLabels`, which makes better
+            labels of the teacher's predictions; ``None`` takes these as they
+            are, as published.
         start: Config of the weights to start from, for instance
             :class:`OpenCLIPStart`; ``None`` where ``load_from`` brings them.
         predict_with: Whose predictions ``predict``, ``extract_feat`` and the
@@ -92,8 +121,9 @@ class MUST(ImageClassifier):
 
     Raises:
         ValueError: If ``predict_with`` is neither student nor teacher,
-            ``decode`` neither all nor masked, or only one of ``decoder`` and
-            ``mim_head`` is given.
+            ``decode`` neither all nor masked, ``masked_view`` something else
+            than it can be, or only one of ``decoder`` and ``mim_head`` is
+            given.
         TypeError: If a part is no config.
     """
 
@@ -108,6 +138,8 @@ class MUST(ImageClassifier):
         label_loss: dict | None = None,
         masking: dict | None = None,
         local_features: str | None = None,
+        masked_view: str = SHARED,
+        pseudo_labels: dict | None = None,
         start: dict | None = None,
         predict_with: str = STUDENT,
         decode: str = DECODE_MASKED,
@@ -122,11 +154,15 @@ class MUST(ImageClassifier):
         )
         check_type('model.local_features', local_features, str, type(None))
         check_choice('model.decode', decode, DECODE_ALL, DECODE_MASKED)
+        check_choice('model.masked_view', masked_view, SHARED, SEPARATE, OFF)
+        check_type('model.pseudo_labels', pseudo_labels, dict, type(None))
         if (decoder is None) != (mim_head is None):
             raise ValueError(
                 'model.decoder and model.mim_head belong '
                 'together: give both or neither'
             )
+        if masked_view == OFF:
+            decoder = mim_head = align_loss = None
         super().__init__(
             backbone=backbone,
             neck=built('neck', neck),
@@ -141,6 +177,9 @@ class MUST(ImageClassifier):
         self.local_features = local_features
         self.start = built('start', start, TASK_UTILS)
         self.teacher = self.build_teacher()
+        self.pseudo_labels = self.build_pseudo_labels(pseudo_labels)
+        self.labels_unmasked = masked_view == SEPARATE
+        self.last_step: LastStep | None = None
         self.decoder = built('decoder', decoder)
         self.mim_head = built('mim_head', mim_head)
         self.align_loss = built('align_loss', align_loss)
@@ -194,6 +233,16 @@ class MUST(ImageClassifier):
             data_preprocessor=self.data_preprocessor, **parts
         )
         return teacher.requires_grad_(False).eval()
+
+    def build_pseudo_labels(self, config: dict | None) -> nn.Module | None:
+        """Build :class:`PseudoLabels` for the classes and features here."""
+        if config is None:
+            return None
+        sizes = dict(
+            num_classes=self.head.num_classes,
+            in_channels=self.head.in_channels,
+        )
+        return MODELS.build(dict(dict(type='PseudoLabels'), **config, **sizes))
 
     def build_patch_norm(self) -> nn.Module:
         """Build ``ln_patch``, or nothing where features are normalised.
@@ -330,29 +379,86 @@ class MUST(ImageClassifier):
             The weighted loss terms and what the head logs.
         """
         weak, strong = inputs
-        teacher_probs = self.teacher_probs(weak)
+        probs, teacher_feats = self.teacher_sees(weak)
+        numbers = self.known_numbers(data_samples)
+        labels = self.label(probs, teacher_feats, numbers)
         known = None
         if self.label_loss is not None:
             known = to_device(known_labels(data_samples), strong.device)
-            teacher_probs = with_known_labels(teacher_probs, known)
+            labels = labels.corrected(known)
             strong = with_weak_views(weak, strong, known)
-        if not self.with_masking:
-            feats = self.global_features(self.backbone(strong))
-            losses = self.head.loss(feats, data_samples, teacher_probs)
-            return losses | self.learn_labels(feats, known)
 
-        view = self.masked_view(strong, self.stack_masks(data_samples))
-        feats = self.global_features(view.feats)
-        losses = self.head.loss(feats, data_samples, teacher_probs)
-        losses |= self.reconstruct(view)
-        losses |= self.align(view, self.head.joint_feature(feats))
-        return losses | self.learn_labels(feats, known)
+        view = None
+        if self.with_masking:
+            view = self.masked_view(strong, self.stack_masks(data_samples))
+        shared = view is not None and not self.labels_unmasked
+        feats = (
+            self.global_features(view.feats) if shared else self.see(strong)
+        )
+        losses = self.head.loss(feats, data_samples, *labels)
+        losses |= self.learn_labels(feats, known)
+        if view is not None:
+            masked = feats if shared else self.global_features(view.feats)
+            losses |= self.reconstruct(view)
+            losses |= self.align(view, self.head.joint_feature(masked))
+        self.last_step = LastStep(
+            probs, self.head.joint_feature(feats).detach(), numbers
+        )
+        return losses
+
+    def known_numbers(
+        self, data_samples: list[DataSample]
+    ) -> torch.Tensor | None:
+        """Numbers of the samples, (B,), if the start has labelled them."""
+        if self.pseudo_labels is None or not len(self.pseudo_labels.start):
+            return None
+        return to_device(
+            sample_numbers(data_samples), self.data_preprocessor.device
+        )
+
+    @torch.no_grad()
+    def label(
+        self,
+        probs: torch.Tensor,
+        feats: torch.Tensor,
+        numbers: torch.Tensor | None,
+    ) -> Labels:
+        """Label the batch with what the teacher says of the weak view.
+
+        Args:
+            probs: The teacher's probabilities, (B, K).
+            feats: Its global features of unit length, (B, E).
+            numbers: Numbers of the samples, (B,), where they are known.
+
+        Returns:
+            The teacher's probabilities, or what :class:`PseudoLabels` makes
+            of them.
+        """
+        if self.pseudo_labels is None:
+            return Labels(probs)
+        return self.pseudo_labels(probs, feats, numbers)
 
     def teacher_probs(self, weak: torch.Tensor) -> torch.Tensor:
         """``q = softmax(teacher(w))``, (B, K), of the weak view (Sec. 3.1)."""
+        return self.teacher_sees(weak)[0]
+
+    def teacher_sees(
+        self, images: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the teacher's probabilities (B, K) and features (B, E).
+
+        The features are global ones, of unit length.
+        """
         with torch.inference_mode():
-            probs = self.teacher(weak).float().softmax(dim=1)
-        return probs.clone()  # autograd keeps no tensor of inference mode
+            feats = self.teacher.extract_feat(images)
+            probs = self.teacher.head(feats).float().softmax(dim=1)
+            joint = self.teacher.head.joint_feature(feats).float()
+        # autograd keeps no tensor of inference mode
+        return probs.clone(), joint.clone()
+
+    def see(self, images: torch.Tensor) -> tuple:
+        """Return the student's global features of whole images."""
+        return self.global_features(self.backbone(images))
 
     def masked_view(
         self, images: torch.Tensor, mask: torch.Tensor
@@ -378,6 +484,7 @@ class MUST(ImageClassifier):
         """
         with (
             self.masking.hide(self.backbone, mask),
+            running_statistics_kept(self.backbone, self.labels_unmasked),
             capture(self.backbone, self.local_features) as captured,
         ):
             feats = self.backbone(images)

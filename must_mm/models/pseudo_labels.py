@@ -7,6 +7,7 @@ import torch.nn as nn
 from mmpretrain.registry import MODELS
 
 from ..utils.validation import check_type
+from .label_loss import UNKNOWN, with_known_labels
 from .start_predictions import StartPredictions, StartStatistics
 
 
@@ -23,6 +24,16 @@ class Labels(NamedTuple):
     probs: torch.Tensor
     weights: torch.Tensor | None = None
 
+    def corrected(self, known: torch.Tensor) -> 'Labels':
+        """Return the labels with those that are known, (B,), in full weight.
+
+        :data:`UNKNOWN` where the guess stays.
+        """
+        probs, weights = with_known_labels(self.probs, known), self.weights
+        if weights is not None:
+            weights = weights.masked_fill(known != UNKNOWN, 1)
+        return Labels(probs, weights)
+
 
 @MODELS.register_module()
 class PseudoLabels(nn.Module):
@@ -38,7 +49,8 @@ class PseudoLabels(nn.Module):
         in_channels: Width ``E`` of the features of unit length.
         anchor: Config of :class:`StartAnchor`.
         prototypes: Config of :class:`Prototypes`.
-        alignment: Config of :class:`DistributionAlignment`.
+        alignment: Config of :class:`BalancedLabels` or
+            :class:`DistributionAlignment`.
         weights: Config of :class:`TruncatedGaussianWeights` or
             :class:`SelfAdaptiveThreshold`; the threshold of the head decides
             otherwise.
@@ -60,8 +72,10 @@ class PseudoLabels(nn.Module):
 
         def build(name: str, part: dict | None, **sizes) -> nn.Module | None:
             check_type(f'model.pseudo_labels.{name}', part, dict, type(None))
-            return part and MODELS.build(
-                dict(part, type=part.get('type', DEFAULTS[name]), **sizes)
+            if part is None:  # {} builds a part with its default values
+                return None
+            return MODELS.build(
+                dict(dict(type=DEFAULTS[name]), **part, **sizes)
             )
 
         classes = dict(num_classes=num_classes)
@@ -72,6 +86,11 @@ class PseudoLabels(nn.Module):
         self.alignment = build('alignment', alignment, **classes)
         self.weights = build('weights', weights, **classes)
         self.start = StartPredictions(num_classes)
+
+    @property
+    def sample_size(self) -> int:
+        """How many of the start's predictions a part wants in full."""
+        return len(getattr(self.alignment, 'bank', ()))
 
     @property
     def needs_start(self) -> bool:
@@ -127,6 +146,6 @@ class PseudoLabels(nn.Module):
 DEFAULTS = dict(
     anchor='StartAnchor',
     prototypes='Prototypes',
-    alignment='DistributionAlignment',
+    alignment='BalancedLabels',
     weights='TruncatedGaussianWeights',
 )

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn as nn
+from mmpretrain.structures import DataSample
 
 #: How many classes are kept of each image.
 KEPT = 10
@@ -19,12 +20,15 @@ class StartStatistics:
         classes: The k most probable classes of each image, the most probable
             first, (N, k).
         probs: Their probabilities, (N, k).
+        sample: All probabilities of some of the images, drawn at random,
+            (S, K).
     """
 
     mean: torch.Tensor
     class_sums: torch.Tensor
     classes: torch.Tensor
     probs: torch.Tensor
+    sample: torch.Tensor
 
     @property
     def confidence(self) -> torch.Tensor:
@@ -80,3 +84,18 @@ class StartPredictions(nn.Module):
         rest = (1 - probs.sum(dim=1, keepdim=True)).clamp(min=0) / others
         dense = rest.expand(-1, self.num_classes).scatter(1, classes, probs)
         return dense / dense.sum(dim=1, keepdim=True)
+
+
+def sample_numbers(data_samples: list[DataSample]) -> torch.Tensor:
+    """Return the numbers of B samples in their data set, (B,).
+
+    Raises:
+        ValueError: If the data set does not say.
+    """
+    if not all('sample_idx' in sample for sample in data_samples):
+        raise ValueError(
+            'model.pseudo_labels knows the training images by their number '
+            "(sample_idx), which the samples lack: leave 'sample_idx' in "
+            'meta_keys of PackInputs in train_dataloader.dataset.pipeline'
+        )
+    return torch.tensor([int(sample.sample_idx) for sample in data_samples])

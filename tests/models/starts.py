@@ -18,4 +18,5 @@ def start_statistics(
         class_sums=class_sums(probs, feats),
         classes=ordered.indices,
         probs=ordered.values,
+        sample=probs,
     )

@@ -11,7 +11,7 @@ from must_mm.models.heads import (
     LinearPseudoLabelHead,
     PseudoLabelHead,
 )
-from must_mm.models.losses import FairnessLoss, self_training_loss
+from must_mm.models.losses import FairnessLoss, confident, self_training_loss
 from must_mm.models.necks import CLIPProjection
 
 
@@ -90,7 +90,9 @@ def test_terms_and_what_is_logged(head):
         'pseudo_label_acc',
     }
     logits = head(feats)
-    assert losses['loss_st'] == self_training_loss(logits, PROBS, 0.5)
+    assert losses['loss_st'] == self_training_loss(
+        logits, PROBS, confident(PROBS, 0.5)
+    )
     assert losses['loss_fair'] == FairnessLoss(4)(logits)
     assert losses['conf_ratio'] == 0.5
     assert losses['pseudo_label_acc'] == 0.5

@@ -17,6 +17,7 @@ from must_mm.models.losses import (
     FairnessLoss,
     GlobalLocalAlignmentLoss,
     alignment_loss,
+    confident,
     fairness_loss,
     log_mean_probability,
     self_training_loss,
@@ -50,10 +51,10 @@ def naive_mean(logits):
 def test_self_training_is_mean_over_confident(threshold):
     logits = torch.randn(16, 5, dtype=torch.float64)
     probs = probabilities(16, 5)
-    confident = int((probs.max(1).values > threshold).sum())
-    assert 0 < confident < 16  # the mean is over fewer than the batch
+    sure = int((probs.max(1).values > threshold).sum())
+    assert 0 < sure < 16  # the mean is over fewer than the batch
     torch.testing.assert_close(
-        self_training_loss(logits, probs, threshold).item(),
+        self_training_loss(logits, probs, confident(probs, threshold)).item(),
         naive_self_training(logits, probs, threshold),
         rtol=1e-12,
         atol=0,
@@ -65,13 +66,16 @@ def test_confidence_equal_to_the_threshold_is_not_confident():
     probs = torch.tensor([[0.5, 0.25, 0.25], [0.125, 0.75, 0.125]])
     logits = torch.tensor([[3.0, 1.0, 0.0], [0.0, 2.0, 1.0]])
     only_second = nn.functional.cross_entropy(logits[1:], torch.tensor([1]))
-    assert self_training_loss(logits, probs, 0.5) == only_second
-    assert self_training_loss(logits, probs, 0.75) == 0
+    assert (
+        self_training_loss(logits, probs, confident(probs, 0.5)) == only_second
+    )
+    assert self_training_loss(logits, probs, confident(probs, 0.75)) == 0
 
 
 def test_without_confident_samples_loss_and_gradient_are_zero():
     logits = torch.randn(4, 3, requires_grad=True)
-    loss = self_training_loss(logits, torch.full((4, 3), 1 / 3), 0.7)
+    probs = torch.full((4, 3), 1 / 3)
+    loss = self_training_loss(logits, probs, confident(probs, 0.7))
     loss.backward()
     assert loss.item() == 0
     assert torch.equal(logits.grad, torch.zeros(4, 3))
@@ -80,9 +84,9 @@ def test_without_confident_samples_loss_and_gradient_are_zero():
 def test_unconfident_samples_get_no_gradient():
     logits = torch.randn(16, 5, dtype=torch.float64, requires_grad=True)
     probs = probabilities(16, 5)
-    self_training_loss(logits, probs, 0.5).backward()
-    confident = probs.max(1).values > 0.5
-    assert (logits.grad.abs().sum(1) > 0).equal(confident)
+    self_training_loss(logits, probs, confident(probs, 0.5)).backward()
+    sure = probs.max(1).values > 0.5
+    assert (logits.grad.abs().sum(1) > 0).equal(sure)
 
 
 def test_mean_probability_and_fairness():

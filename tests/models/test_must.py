@@ -15,6 +15,7 @@ from mmpretrain.structures import DataSample
 from must_mm.checkpoints.plain import load_tensors
 from must_mm.models.masked_view import MaskedView
 from tests.tiny import (
+    BETTER_LABELS,
     CLASSES,
     PATCH,
     SIZE,
@@ -222,6 +223,39 @@ def test_masked_blocks_alone_give_the_same_loss(config, block):
     torch.testing.assert_close(gradients['masked'], gradients['all'])
 
 
+def test_separate_view_learns_labels_from_whole_images(model, batch):
+    """Labels as without masks, the other terms as published."""
+    published = model.loss(*batch)
+    model.labels_unmasked = True
+    found = model.loss(*batch)
+    strong = batch[0][1]
+    whole = model.head.loss(
+        model.see(strong), batch[1], model.teacher_probs(batch[0][0])
+    )
+    for name in ('loss_st', 'loss_fair'):
+        assert torch.equal(found[name], whole[name])
+        assert not torch.equal(found[name], published[name])
+    for name in ('loss_mim', 'loss_align'):
+        assert torch.equal(found[name], published[name])
+
+
+def test_masked_view_off_is_self_training_alone(config, batch):
+    """Whatever else is configured."""
+    config.model.masked_view = 'off'
+    model = MODELS.build(config.model)
+    model.init_weights()
+    losses = model.loss(batch[0], [DataSample() for _ in range(4)])
+    assert {n for n in losses if 'loss' in n} == {'loss_st', 'loss_fair'}
+    assert model.decoder is None and model.align_loss is None
+    assert not any('masking' in n for n, _ in model.named_parameters())
+
+
+def test_masked_view_is_one_of_three(config):
+    config.model.masked_view = 'both'
+    with pytest.raises(ValueError, match=r"model\.masked_view.*'both'"):
+        MODELS.build(config.model)
+
+
 def test_mask_finer_than_the_map_names_the_keys(config):
     config.model.mim_head.patch_size = PATCH // 2
     model = MODELS.build(config.model)
@@ -383,7 +417,10 @@ class Scalars(Hook):
         self.seen.append({k: v.item() for k, v in outputs.items()})
 
 
-def test_training_labels_change_no_weight(images, tmp_path):
+@pytest.mark.parametrize(
+    'changes', [{}, BETTER_LABELS], ids=['published', 'better_labels']
+)
+def test_training_labels_change_no_weight(images, tmp_path, changes):
     """True labels, permuted ones, none: the weights are equal bit for bit.
 
     Through the whole pipeline: LoadImageFromFile, SeedSample, MultiView,
@@ -392,7 +429,10 @@ def test_training_labels_change_no_weight(images, tmp_path):
     final, logs = {}, {}
     for file in ('labels.txt', 'permuted.txt', 'names.txt'):
         cfg = tiny_config(
-            images, tmp_path / file, {'val_cfg': None}, ann_file=file
+            images,
+            tmp_path / file,
+            {'val_cfg': None, **changes},
+            ann_file=file,
         )
         cfg.val_dataloader = cfg.val_evaluator = None
         scalars = Scalars()
@@ -435,8 +475,14 @@ class Interrupt(Hook):
             'train_dataloader.batch_size': 6,
             'optim_wrapper.accumulative_counts': 2,
         },
+        BETTER_LABELS,
     ],
-    ids=['no_workers', 'two_workers', 'two_workers_accumulation'],
+    ids=[
+        'no_workers',
+        'two_workers',
+        'two_workers_accumulation',
+        'better_labels',
+    ],
 )
 def test_resume_is_exact(images, tmp_path, changes):
     """Interrupted in epoch 2 of 3 and resumed, against uninterrupted."""

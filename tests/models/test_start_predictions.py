@@ -26,6 +26,7 @@ def kept(probs):
             class_sums=statistics.class_sums,
             classes=statistics.classes[:, :KEPT],
             probs=statistics.probs[:, :KEPT],
+            sample=probs,
         )
     )
     return part

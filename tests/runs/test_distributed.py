@@ -15,7 +15,7 @@ from mmengine.hooks import Hook
 from must_mm.models import heads as classifier
 from must_mm.models.losses import self_training_loss
 from must_mm.utils.distributed import free_port
-from tests.tiny import ROOT, launch, tiny_config
+from tests.tiny import BETTER_LABELS, ROOT, launch, tiny_config
 
 RANKS = 2
 THRESHOLD = 0.6
@@ -30,6 +30,7 @@ VARIANTS = {
     for moving in (False, True)
     for counts in (1, 2)
 }
+VARIANTS['better labels'] = {'train_cfg.max_epochs': 4, **BETTER_LABELS}
 pytestmark = pytest.mark.dist
 
 
@@ -53,7 +54,11 @@ def run(config: str, *options: str) -> dict:
     momentum = runner.optim_wrapper.optimizer.state_dict()['state']
     return dict(
         terms=torch.tensor(terms.found),
-        weights={k: v.clone() for k, v in model.state_dict().items()},
+        weights={
+            # in another order of the rows: by rank
+            name: value.sort(0).values if 'bank' in name else value.clone()
+            for name, value in model.state_dict().items()
+        },
         momentum={i: s['momentum_buffer'] for i, s in momentum.items()},
     )
 
@@ -105,12 +110,14 @@ def two_ranks(configs):
     return [torch.load(configs / f'rank{r}.pt') for r in range(RANKS)]
 
 
-def per_rank_mean(logits, teacher_probs, threshold):
+def per_rank_mean(logits, teacher_probs, weights):
     """What the ranks compute: samples are dealt to them like cards."""
     return torch.stack(
         [
             self_training_loss(
-                logits[rank::RANKS], teacher_probs[rank::RANKS], threshold
+                logits[rank::RANKS],
+                teacher_probs[rank::RANKS],
+                weights[rank::RANKS],
             )
             for rank in range(RANKS)
         ]

@@ -1,0 +1,118 @@
+"""Labels that spread over the classes as the prior says, exactly.
+
+Distribution alignment by a running mean (:class:`DistributionAlignment`) only
+leans against what a teacher prefers: dividing saturated probabilities by
+their mean does not make the mean of the result the prior. Here the shift of
+the logits that does is solved for, on the teacher's last predictions: one
+half of the Sinkhorn iteration by which SeLa (Asano et al., arXiv 1911.05371)
+and SwAV (Caron et al., arXiv 2006.09882) assign images to clusters evenly,
+and SLA (Tai et al., arXiv 2102.08622) unlabeled images to classes.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from mmpretrain.registry import MODELS
+
+from ..utils.distributed import gather
+from ..utils.validation import check_integer
+from .distribution_alignment import SMALLEST_MEAN, TowardsPrior
+from .start_predictions import StartStatistics
+
+#: Predictions that are remembered, at least and for each class.
+BANK, PER_CLASS = 1024, 16
+_LOWEST = -80.0  # a logarithm; nothing that float32 tells from 0
+
+
+def balancing_shift(
+    log_probs: torch.Tensor,
+    prior: torch.Tensor,
+    shift: torch.Tensor,
+    steps: int,
+) -> torch.Tensor:
+    """Solve ``mean_n softmax(log q_n + b) = prior`` for the shift ``b``.
+
+    By the fixed point ``b <- b + log prior - log mean``; every step brings
+    the mean closer to the prior.
+
+    Args:
+        log_probs: Logarithms of N predictions ``q``, or their logits, (N, K).
+        prior: Share of each class, (K,).
+        shift: Where to begin, (K,).
+        steps: Steps of the iteration.
+
+    Returns:
+        The shift, (K,), of mean 0.
+    """
+    for _ in range(steps):
+        mean = (log_probs + shift).softmax(dim=1).mean(dim=0)
+        shift = shift + prior.log() - mean.clamp(min=SMALLEST_MEAN).log()
+        shift = shift - shift.mean()
+    return shift
+
+
+@MODELS.register_module()
+class BalancedLabels(TowardsPrior):
+    """:func:`balancing_shift` on a bank of the teacher's last predictions.
+
+    Args:
+        num_classes: Number of classes ``K``.
+        prior: Share of each class; see :class:`TowardsPrior`.
+        size: Predictions in the bank; by default 16 for each class, and 1024
+            at least.
+        steps: Iterations a step, from the last shift.
+
+    Raises:
+        ValueError: If a value is out of its range, or the prior is no
+            distribution over the classes.
+        TypeError: If the prior is of another type.
+    """
+
+    FIRST_STEPS = 30
+
+    def __init__(
+        self,
+        num_classes: int,
+        prior: Sequence[float] | str | None = None,
+        size: int | None = None,
+        steps: int = 5,
+    ) -> None:
+        super().__init__(num_classes, prior)
+        if size is None:
+            size = max(BANK, PER_CLASS * num_classes)
+        check_integer(f'{self.KEY}.size', size)
+        check_integer(f'{self.KEY}.steps', steps)
+        self.steps = steps
+        # until it is filled, predictions that prefer no class
+        self.register_buffer('bank', torch.zeros(size, num_classes))
+        self.register_buffer('oldest', torch.tensor(0))
+        self.register_buffer('shift', torch.zeros(num_classes))
+
+    def begin(self, start: StartStatistics) -> None:
+        """Fill the bank with what the start says."""
+        super().begin(start)
+        rows = torch.arange(len(self.bank)) % len(start.sample)
+        self.bank.copy_(start.sample[rows.to(start.sample.device)].log())
+        self.bank.clamp_(min=_LOWEST)
+        self.oldest.zero_()
+        self.shift.zero_()
+        self._solve(self.FIRST_STEPS)
+
+    def _solve(self, steps: int) -> None:
+        self.shift.copy_(
+            balancing_shift(self.bank, self.prior, self.shift, steps)
+        )
+
+    def forward(self, probs: torch.Tensor) -> torch.Tensor:
+        """Balance (B, K) probabilities, once the bank has them.
+
+        Under ``torch.distributed`` it has those of all ranks, of equal batch
+        size.
+        """
+        log_probs = probs.log().clamp(min=_LOWEST)
+        newest = gather(log_probs)[-len(self.bank) :]
+        places = self.oldest + torch.arange(len(newest), device=probs.device)
+        self.bank.index_copy_(0, places % len(self.bank), newest)
+        self.oldest.add_(len(newest)).remainder_(len(self.bank))
+        self._solve(self.steps)
+        return (log_probs + self.shift).softmax(dim=1)
