@@ -26,6 +26,7 @@ from .engine.autocast import AutocastOptimWrapper
 from .engine.bad_images import BadImageHook
 from .engine.blocks import CompileBlocksHook, RecomputeBlocksHook
 from .engine.checkpoint_hook import SafeCheckpointHook
+from .engine.collapse import CollapseHook
 from .engine.ema_teacher import EMATeacherHook
 from .engine.feature_loops import FeatureTestLoop, FeatureValLoop
 from .engine.guards import ClassCheckHook, FairnessRestartHook
@@ -93,6 +94,7 @@ __all__ = [
     'CIFAR10BGR',
     'CLIPProjection',
     'ClassCheckHook',
+    'CollapseHook',
     'CompileBlocksHook',
     'ConvertedStart',
     'CropViews',

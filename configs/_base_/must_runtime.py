@@ -13,6 +13,7 @@ guards = [
     dict(type='ClassCheckHook'),
     dict(type='FairnessRestartHook'),
     dict(type='HealthHook', interval=10),
+    dict(type='CollapseHook'),
     dict(type='BadImageHook'),
     dict(type='StartPassHook'),
 ]

@@ -10,6 +10,11 @@ from mmpretrain.registry import HOOKS
 from ..checkpoints.resume import check_state
 from ..checkpoints.whole_file import remove_partials, write_whole
 
+#: Names in MMEngine's message hub: whether the run is sound, and the file of
+#: the last checkpoint that it was sound at.
+SOUND, LAST_SOUND = 'sound', 'last_sound_checkpoint'
+SPARED = 'spared_checkpoint'
+
 
 @register_backend('whole_file')
 class WholeFileBackend(LocalBackend):
@@ -43,6 +48,10 @@ class SafeCheckpointHook(CheckpointHook):
     ``last_checkpoint`` names it, and only then an outdated one is removed;
     MMEngine removes first and writes in place. Takes the same arguments. An
     ``out_dir`` that is not on a local disk is left to MMEngine.
+
+    Where :class:`CollapseHook` watches, ``last_sound_checkpoint`` names the
+    last checkpoint of a sound run, which stays, one more than
+    ``max_keep_ckpts``, until the run is sound again.
     """
 
     is_local = False
@@ -75,17 +84,21 @@ class SafeCheckpointHook(CheckpointHook):
         self.last_ckpt = str(
             Path(self.out_dir, self.filename_tmpl.format(step))
         )
-        runner.message_hub.update_info('last_ckpt', self.last_ckpt)
+        hub = runner.message_hub
+        hub.update_info('last_ckpt', self.last_ckpt)
         if self.max_keep_ckpts > 0 and step not in self.keep_ckpt_ids:
-            if len(self.keep_ckpt_ids) == self.max_keep_ckpts:
-                outdated = self.filename_tmpl.format(self.keep_ckpt_ids[0])
-                self.file_backend.remove(Path(self.out_dir, outdated))
+            kept = [*self.keep_ckpt_ids, step]
+            if len(kept) > self.max_keep_ckpts:
+                file = self.filename_tmpl.format(kept[0])
+                if self._spare(runner, str(Path(self.out_dir, file))):
+                    kept.pop(0)
             # with the outdated one: killed before it is removed, the run
             # removes it when it is resumed
-            runner.message_hub.update_info(
-                'keep_ckpt_ids', [*self.keep_ckpt_ids, step]
-            )
+            hub.update_info('keep_ckpt_ids', kept)
             self.keep_ckpt_ids.append(step)
+        if hub.get_info(SOUND, False):
+            self._forget_spared(runner)
+            hub.update_info(LAST_SOUND, self.last_ckpt)
         runner.save_checkpoint(
             str(self.out_dir),
             self.filename_tmpl.format(step),
@@ -97,9 +110,28 @@ class SafeCheckpointHook(CheckpointHook):
             **self.args,
         )
         if is_main_process():
-            pointer = Path(runner.work_dir, 'last_checkpoint')
-            write_whole(pointer, self.last_ckpt.encode())
+            pointers = {'last_checkpoint': self.last_ckpt}
+            if hub.get_info(LAST_SOUND, None):
+                pointers[LAST_SOUND] = hub.get_info(LAST_SOUND)
+            for name, file in pointers.items():
+                write_whole(Path(runner.work_dir, name), file.encode())
             self.file_backend.remove_outdated()
+
+    def _spare(self, runner, outdated: str) -> bool:
+        """Note a file that is to go; keep it if nothing sound is left then."""
+        hub = runner.message_hub
+        last_sound = outdated == hub.get_info(LAST_SOUND, None)
+        if last_sound and not hub.get_info(SOUND):
+            hub.update_info(SPARED, outdated)
+            return True
+        self.file_backend.remove(outdated)
+        return False
+
+    def _forget_spared(self, runner) -> None:
+        spared = runner.message_hub.get_info(SPARED, None)
+        if spared:
+            self.file_backend.remove(spared)
+            runner.message_hub.update_info(SPARED, '')
 
     def _save_best_checkpoint(self, runner, metrics: dict) -> None:
         """Save a new best checkpoint; the old one goes after it is whole."""

@@ -15,14 +15,13 @@ from torch.nn.utils import get_total_norm
 
 from ..checkpoints.resume import saved_values
 from ..utils.distributed import unwrap
-from ..utils.validation import check_integer, check_number
+from ..utils.validation import check_integer
 from .late_scalars import LateScalars
 
 TEACHER_CONFIDENCE = 'teacher_confidence'
 CONFIDENT = 'conf_ratio'
 GRADIENT_NORM = 'gradient norm'
-TOP_CLASS, TOP_SHARE = 'top_class', 'top_class_share'
-OF_INTEREST = (TEACHER_CONFIDENCE, CONFIDENT, TOP_CLASS, TOP_SHARE)
+OF_INTEREST = (TEACHER_CONFIDENCE, CONFIDENT)
 
 
 @dataclass
@@ -38,11 +37,8 @@ class Counts:
     non_finite_teacher: int = 0
     skipped_steps: int = 0
     without_confident_sample: int = 0
-    one_class_only: int = 0
     row_skipped: int = 0
     row_without_confident: int = 0
-    row_one_class: int = 0
-    row_class: int = -1
 
     def summary(self) -> dict[str, int]:
         """Return the counts without the rows."""
@@ -62,14 +58,6 @@ class Counts:
         none = share == 0
         self.without_confident_sample += none
         self.row_without_confident = (self.row_without_confident + 1) * none
-
-    def add_top_class(self, top: int, share: float, limit: float) -> None:
-        """Count an iteration whose most frequent class is ``top``."""
-        one = share >= limit
-        self.one_class_only += one
-        same = one and top == self.row_class
-        self.row_one_class = self.row_one_class + 1 if same else int(one)
-        self.row_class = top
 
 
 class Step(NamedTuple):
@@ -99,7 +87,7 @@ def damaged(model: nn.Module) -> Iterator[str]:
 
 @HOOKS.register_module()
 class HealthHook(Hook):
-    """Watches losses, gradients, teacher, confidence and classes.
+    """Watches losses, gradients, teacher and confidence.
 
     A value that is not finite stops the run before it reaches a checkpoint,
     and with ``interval=1`` before it reaches the teacher; the other findings
@@ -113,10 +101,8 @@ class HealthHook(Hook):
 
     Args:
         interval: Iterations whose values are read together, at least 1.
-        patience: Iterations in a row without a confident sample, or with
-            one and the same class, after which to warn; at least 1.
-        collapse_share: Share of one class among a batch's pseudo-labels,
-            in (0, 1], from which on they are of one class.
+        patience: Iterations in a row without a confident sample, after which
+            to warn; at least 1.
         max_skipped_steps: Steps that automatic mixed precision may skip in
             a row before the run stops; at least 1. Some are normal at the
             start, while the scale of the loss is found.
@@ -134,16 +120,13 @@ class HealthHook(Hook):
         self,
         interval: int = 1,
         patience: int = 50,
-        collapse_share: float = 0.95,
         max_skipped_steps: int = 30,
     ) -> None:
         check_integer('HealthHook.interval', interval)
         check_integer('HealthHook.patience', patience)
-        check_number('HealthHook.collapse_share', collapse_share, '(0, 1]')
         check_integer('HealthHook.max_skipped_steps', max_skipped_steps)
         self.interval = interval
         self.patience = patience
-        self.collapse_share = collapse_share
         self.max_skipped_steps = max_skipped_steps
         self.counts = Counts()
         self._gradient_norm = None
@@ -245,7 +228,6 @@ class HealthHook(Hook):
             self._check_losses(runner, step, values)
             self._check_step(runner, step, norm, values)
             self._check_confidence(runner, watched)
-            self._check_classes(runner, watched)
 
     def _check_losses(
         self, runner, step: Step, losses: dict[str, float]
@@ -325,25 +307,6 @@ class HealthHook(Hook):
                 f'average, model.head.threshold {threshold}: lower it, and '
                 'see whether model.start.classes and templates name what '
                 'the images show'
-            )
-
-    def _check_classes(self, runner, watched: dict[str, float]) -> None:
-        if TOP_CLASS not in watched:
-            return
-        top = int(watched[TOP_CLASS])
-        self.counts.add_top_class(top, watched[TOP_SHARE], self.collapse_share)
-        row = self.counts.row_one_class
-        if is_due(row, self.patience):
-            metainfo = getattr(runner.train_dataloader.dataset, 'metainfo', {})
-            classes = metainfo.get('classes')
-            name = f' ({classes[top]})' if classes else ''
-            runner.logger.warning(
-                f'the pseudo-labels of the last {row} iterations are all but '
-                f'of one class, {top}{name}. Unless the images are, '
-                'the predictions have collapsed: start again with a higher '
-                'model.head.fairness.loss_weight, a lower '
-                'optim_wrapper.optimizer.lr or a slower teacher '
-                '(EMATeacherHook.decay_start)'
             )
 
     # ------------------------------------------------------------- reports

@@ -12,24 +12,6 @@ from ..utils.validation import check_integer, check_number, check_type
 from .losses import confident, self_training_loss
 
 
-def most_frequent(
-    labels: torch.Tensor, num_classes: int
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Find the most frequent label, without waiting for the device.
-
-    Args:
-        labels: Integers in [0, num_classes), shape (B,).
-        num_classes: Number of classes ``K``.
-
-    Returns:
-        The label and its share in [0, 1], two scalars of floating point.
-    """
-    classes = torch.arange(num_classes, device=labels.device)
-    shares = (labels[:, None] == classes).float().mean(dim=0)
-    share, label = shares.max(dim=0)
-    return label.float(), share
-
-
 def in_precision(
     feature: torch.Tensor | tuple[torch.Tensor, ...], dtype: torch.dtype
 ) -> torch.Tensor | tuple[torch.Tensor, ...]:
@@ -127,10 +109,9 @@ class SelfTrainingHead(ClsHead):
         Returns:
             ``loss_st``, ``loss_fair``; ``conf_ratio``, the mean weight, which
             is the share of confident samples, in [0, 1];
-            ``teacher_confidence``, the mean of ``max q``; the pseudo-labels'
-            most frequent class and its share in [0, 1], ``top_class`` and
-            ``top_class_share``; with labels, ``pseudo_label_acc``, the
-            weighted accuracy of the pseudo-labels in [0, 1].
+            ``teacher_confidence``, the mean of ``max q``; with labels,
+            ``pseudo_label_acc``, the weighted accuracy of the pseudo-labels
+            in [0, 1].
         """
         logits = self(feats)
         if weights is None:
@@ -143,9 +124,6 @@ class SelfTrainingHead(ClsHead):
         confidence, pseudo_label = teacher_probs.max(dim=1)
         losses['conf_ratio'] = weights.mean()
         losses['teacher_confidence'] = confidence.mean()
-        losses['top_class'], losses['top_class_share'] = most_frequent(
-            pseudo_label, self.num_classes
-        )
         if all('gt_label' in sample for sample in data_samples):
             label = torch.cat([sample.gt_label for sample in data_samples])
             label = to_device(label, pseudo_label.device)

@@ -36,7 +36,9 @@ def truncated_gaussian(
         Weights in [0, 1], (B,).
     """
     below = (confidence - mean).clamp(max=0)
-    flank = 2 * variance / sharpness**2
+    # all are equally confident: nothing is below the mean
+    tiny = torch.finfo(below.dtype).tiny
+    flank = (2 * variance / sharpness**2).clamp(min=tiny)
     return torch.exp(-below.pow(2) / flank)
 
 

@@ -10,7 +10,6 @@ from mmengine.optim import AmpOptimWrapper, OptimWrapper
 from mmpretrain.registry import HOOKS, OPTIM_WRAPPERS
 
 from must_mm.engine.health import Counts, HealthHook, is_due, not_finite
-from must_mm.models.heads import most_frequent
 from must_mm.models.must import MUST
 from must_mm.utils.distributed import unwrap
 from tests.tiny import build, train
@@ -42,22 +41,7 @@ def test_rows_end_where_a_finding_ends():
     for skipped in (True, True, False, True):
         counts.add_step(skipped)
     assert (counts.skipped_steps, counts.row_skipped) == (3, 1)
-    for top, share, row in (
-        (2, 0.95, 1),
-        (2, 1.0, 2),
-        (3, 1.0, 1),
-        (3, 0.9, 0),
-        (3, 1.0, 1),
-    ):
-        counts.add_top_class(top, share, 0.95)
-        assert counts.row_one_class == row
-    assert counts.one_class_only == 4
     assert not any(name.startswith('row') for name in counts.summary())
-
-
-def test_most_frequent():
-    label, share = most_frequent(torch.tensor([3, 1, 3, 0]), 5)
-    assert (label, share) == (3, 0.5)
 
 
 @pytest.mark.parametrize(
@@ -67,7 +51,6 @@ def test_most_frequent():
             dict(patience=0),
             'HealthHook.patience must be a positive integer, got 0',
         ),
-        (dict(collapse_share=1.5), r'collapse_share must lie in \(0, 1\]'),
         (
             dict(max_skipped_steps=0),
             'max_skipped_steps must be a positive integer',
@@ -110,7 +93,7 @@ def warnings_of(logged) -> list[str]:
         record.getMessage()
         for record in logged.records
         if record.levelno == logging.WARNING
-        and record.getMessage().startswith(('no sample', 'the pseudo-labels'))
+        and record.getMessage().startswith('no sample')
     ]
 
 
@@ -232,24 +215,6 @@ def test_no_confident_sample(run_config, logged, tmp_path):
         assert 'model.head.threshold 0.9: lower it' in text
         assert 'teacher is 0.25' in text
     assert findings(tmp_path)['without_confident_sample'] == 9
-
-
-def test_predictions_of_one_class(run_config, logged, tmp_path):
-    def collapse(model):
-        for head in (model.head, model.teacher.head):
-            head.classifier.copy_(-model.head.classifier[:, :1])
-            head.classifier[:, 2] *= -1
-        # the last class token of every image is the same
-        for neck in (model.neck, model.teacher.neck):
-            neck.ln_post.weight.zero_()
-            neck.ln_post.bias.copy_(neck.proj @ model.head.classifier[:, 2])
-
-    run(run_config, Fault(1, collapse))
-    (first, *more) = warnings_of(logged)
-    assert 'last 3 iterations are all but of one class, 2 (cat)' in first
-    assert 'model.head.fairness.loss_weight' in first
-    assert len(more) == 1 and 'last 6 iterations' in more[0]
-    assert findings(tmp_path)['one_class_only'] == 8
 
 
 def test_read_late_but_before_a_checkpoint(run_config, tmp_path):

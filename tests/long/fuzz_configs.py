@@ -96,6 +96,28 @@ WEIGHT = st.floats(0, 1e6), WEIGHT[1]
 STD = st.floats(0, 10), WEIGHT[1]
 NOT_A_PART = st.sampled_from([3, 'text', True, [1], 0.5])
 
+MOMENTUM = numbers(0, 1, closed_low=True)
+#: Of the parts of PseudoLabels.
+LABEL_KEYS = dict(
+    alignment=dict(
+        size=integers(1, 100),
+        steps=integers(1, 20),
+        prior=(
+            st.none(),
+            st.sampled_from([3, True, 'uniform', [1.0], [0.5] * 3, [0, 1]]),
+        ),
+    ),
+    prototypes=dict(
+        weight=numbers(0, 1, closed_low=True, closed_high=True),
+        momentum=MOMENTUM,
+        temperature=(st.floats(1e-3, 1e3), numbers(0, INF)[1]),
+    ),
+    weights=dict(
+        momentum=MOMENTUM,
+        sharpness=(st.floats(1e-6, 1e6), numbers(0, INF)[1]),
+    ),
+)
+
 
 KEYS = (
     Key(
@@ -150,6 +172,17 @@ KEYS = (
     Key(
         'model.decode',
         *choices('all', 'masked', wrong=('', None, 3, [], 'both', True)),
+    ),
+    Key(
+        'model.masked_view',
+        *choices(
+            'shared', 'separate', 'off', wrong=('', None, 3, [], 'both', True)
+        ),
+    ),
+    *(
+        Key(f'model.pseudo_labels.{part}.{name}', right, wrong)
+        for part, keys in LABEL_KEYS.items()
+        for name, (right, wrong) in keys.items()
     ),
     Key(
         'model.train_only',
@@ -221,8 +254,19 @@ KEYS = (
     Key('teacher.warmup_steps', *integers(0, 10**9)),
     Key('health.interval', *integers(1, 10**9)),
     Key('health.patience', *integers(1, 10**9)),
-    Key('health.collapse_share', *numbers(0, 1, closed_high=True)),
     Key('health.max_skipped_steps', *integers(1, 10**9)),
+    Key('collapse.interval', *integers(1, 10**9)),
+    Key('collapse.patience', *integers(1, 10**9)),
+    Key('collapse.stop', *choices(True, False, wrong=(None, 3, 'text'))),
+    Key(
+        'collapse.limits',
+        st.sampled_from(
+            [None, {}, dict(rank_loss=None), dict(class_growth=(2, 4.5))]
+        ),
+        st.sampled_from(
+            [dict(loss=(1, 2)), dict(rank_loss=3), dict(rank_loss=(NAN, 1))]
+        ),
+    ),
     Key(
         'compiled.blocks',
         st.sampled_from([[], ['backbone'], ('backbone.layers',)]),
@@ -347,6 +391,7 @@ PARTS = dict(
         type='EMATeacherHook', decay_start=0.5, decay_end=0.9, warmup_steps=4
     ),
     health=dict(type='HealthHook'),
+    collapse=dict(type='CollapseHook'),
     compiled=dict(type='CompileBlocksHook'),
     weak=dict(type='EdgeCrop', size=SIZE, edge=SIZE),
     strong=dict(type='AreaCrop', size=SIZE),
@@ -373,6 +418,7 @@ def base_config() -> Config:
     for name, part in PARTS.items():
         cfg[name] = part
     cfg.model.data_preprocessor.update(mean=[120.0] * 3, std=[60.0] * 3)
+    cfg.model.pseudo_labels = {part: {} for part in LABEL_KEYS}
     cfg.published_batch = 1024
     return cfg
 
@@ -404,6 +450,7 @@ def build_all(cfg: Config) -> tuple:
     mask = TRANSFORMS.build(cfg.mask)
     teacher = HOOKS.build(cfg.teacher)
     HOOKS.build(cfg.health)
+    HOOKS.build(cfg.collapse)
     HOOKS.build(cfg.compiled)
     image = np.zeros((SIZE + 5, SIZE, 3), np.uint8)
     for crop in (cfg.weak, cfg.strong):

@@ -76,8 +76,6 @@ def test_terms_by_the_equations(model, batch):
         'loss_align',
         'conf_ratio',
         'teacher_confidence',
-        'top_class',
-        'top_class_share',
     }
     mask, pixels = pixels_of(samples)
     with torch.no_grad():

@@ -40,6 +40,14 @@ def test_truncated_gaussian_is_monotone_and_bounded():
     assert (weights[confidence >= 0.6] == 1).all()
 
 
+def test_equal_confidences_all_count():
+    """Without any variance there is no flank."""
+    found = truncated_gaussian(
+        torch.tensor([0.5, 0.4]), torch.tensor(0.5), torch.tensor(0.0)
+    )
+    assert found.tolist() == [1, 0]
+
+
 def test_statistics_follow_then_weigh():
     part = TruncatedGaussianWeights(3, momentum=0.5)
     assert part.mean == pytest.approx(1 / 3) and part.variance == 1

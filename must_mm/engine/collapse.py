@@ -1,0 +1,393 @@
+"""Collapse of self-training: seen without labels, before it is total.
+
+A classifier that teaches itself may confirm its errors until few classes are
+left. The losses fall all the while; what gives it away is how the labels that
+it is sure of spread over the classes, how far its labels have gone from the
+start's, and how many directions its features still use.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from mmengine.dist import all_reduce, get_world_size
+from mmengine.hooks import Hook
+from mmpretrain.registry import HOOKS
+
+from ..checkpoints.resume import saved_values
+from ..models.class_prior import uniform_prior
+from ..models.effective_rank import effective_rank
+from ..models.losses import confident
+from ..models.must import MUST, LastStep
+from ..utils.distributed import gather, unwrap
+from ..utils.validation import check_integer, check_number, check_type
+from .checkpoint_hook import LAST_SOUND, SOUND
+from .health import is_due
+
+#: Labels of each class, on average, that the running shares remember.
+PER_CLASS = 40
+#: A class with less than this part of its due is lost.
+LOST = 0.1
+
+
+class Collapsed(RuntimeError):
+    """Self-training has collapsed."""
+
+
+@dataclass(frozen=True)
+class Signals:
+    """How far a run is from where it began; more is worse.
+
+    A class is due its prior; or what the start gave it, where that is more
+    and it grows, or less and it shrinks: what the start prefers or does not
+    find is not the training's doing.
+
+    Attributes:
+        top_class: The class that has outgrown its due most.
+        top_class_share: Its share of the confident labels, in [0, 1].
+        class_growth: Its share over its due.
+        lost_classes: Share of the classes, in [0, 1], that have less than a
+            tenth of their due.
+        rank_loss: What the features have lost of their effective rank, up to
+            1; negative where it has grown.
+        alignment: Mean cosine of local and global features, in [-1, 1]; 1
+            where they tell nothing apart. 0 without alignment.
+        start_disagreement: Share of the images, in [0, 1], that the teacher
+            labels otherwise than the start; 0 where the start's labels are
+            not known.
+    """
+
+    top_class: int = 0
+    top_class_share: float = 0.0
+    class_growth: float = 0.0
+    lost_classes: float = 0.0
+    rank_loss: float = 0.0
+    alignment: float = 0.0
+    start_disagreement: float = 0.0
+
+
+class Limit(NamedTuple):
+    """From where on a signal is a warning, and from where on the end."""
+
+    warn: float
+    stop: float
+
+
+#: Set on the runs of docs/accuracy.md.
+LIMITS = dict(
+    class_growth=Limit(2.0, 3.0),
+    lost_classes=Limit(0.25, 0.45),
+    rank_loss=Limit(0.5, 0.75),
+    alignment=Limit(0.98, 0.995),
+    start_disagreement=Limit(0.5, 0.7),
+)
+
+WORDS = dict(
+    class_growth='{top_class_share:.0%} of the labels that it is sure of are '
+    '{name}, {class_growth:.1f} times its due',
+    lost_classes='{lost_classes:.0%} of the classes have less than a tenth of '
+    'their due',
+    rank_loss='its features have lost {rank_loss:.0%} of their effective rank',
+    alignment='local and global features are all but the same (mean cosine '
+    '{alignment:.3f})',
+    start_disagreement='the teacher contradicts the start on '
+    '{start_disagreement:.0%} of the images',
+)
+
+ADVICE = (
+    "model.pseudo_labels=dict(alignment=dict(type='BalancedLabels')), with "
+    'the prior of the classes where the images are not balanced, '
+    "model.masked_view='off', a lower optim_wrapper.optimizer.lr or a slower "
+    'teacher (EMATeacherHook.decay_start) keep a run from it'
+)
+
+
+class RunningSignals:
+    """Averages over the last steps, against what they were at first.
+
+    Args:
+        prior: Shares to expect of the classes, (K,).
+        batch: Images of a step, of all ranks.
+    """
+
+    def __init__(self, prior: torch.Tensor, batch: int) -> None:
+        self.prior = prior.cpu()
+        self.keep = max(0.0, 1 - batch / (PER_CLASS * len(prior)))
+        # of a step: confident labels of each class; cosine of local and
+        # global features; disagreement with the start; effective rank
+        self.now: torch.Tensor | None = None
+        self.first: torch.Tensor | None = None
+        self._new = torch.zeros(len(prior) + 2, device=prior.device)
+        self._steps = 0
+
+    def begin(self, counts: torch.Tensor) -> None:
+        """Take how many confident labels of each class the start has, (K,).
+
+        Otherwise the first steps stand for the start.
+        """
+        rest = torch.full((3,), torch.nan)
+        self.first = torch.cat([counts.cpu().float(), rest])
+
+    def add(
+        self,
+        step: LastStep,
+        threshold: float,
+        cosine: torch.Tensor | float = 0.0,
+        start_labels: torch.Tensor | None = None,
+    ) -> None:
+        """Add what this rank has seen in a step; no device has to wait.
+
+        Args:
+            step: What it was.
+            threshold: Confidence above which the teacher is sure.
+            cosine: Mean cosine of local and global features.
+            start_labels: The start's labels of the images, (B,).
+        """
+        labels = step.probs.argmax(dim=1)
+        sure = confident(step.probs, threshold).to(self._new.dtype)
+        self._new.index_add_(0, labels, sure)
+        self._new[-2] += cosine
+        if start_labels is not None:
+            self._new[-1] += (labels != start_labels).float().mean()
+        self._steps += 1
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """What a resumed run needs, as tensors."""
+        state = dict(new=self._new.cpu(), steps=torch.tensor(self._steps))
+        if self.first is not None:
+            state.update(first=self.first)
+        if self.now is not None:
+            state.update(now=self.now)
+        return state
+
+    def load(self, state: dict[str, torch.Tensor]) -> None:
+        """Go on from a saved :meth:`state`."""
+        self._new.copy_(state['new'])
+        self._steps = int(state['steps'])
+        self.now, self.first = state.get('now'), state.get('first')
+
+    def read(self, feats: torch.Tensor) -> Signals:
+        """Average what was added since the last time, on all ranks.
+
+        Args:
+            feats: This rank's global features of the last step, (B, E).
+        """
+        all_reduce(self._new, 'mean')
+        rank = effective_rank(gather(feats)).reshape(1)
+        new = torch.cat([self._new / self._steps, rank.to(self._new)]).cpu()
+        keep = self.keep**self._steps
+        self.now = new if self.now is None else torch.lerp(new, self.now, keep)
+        if self.first is None:
+            self.first = new
+        self.first = torch.where(self.first.isnan(), new, self.first)
+        self._new.zero_()
+        self._steps = 0
+        return self.signals()
+
+    def signals(self) -> Signals:
+        """Compare the averages with what they were at first."""
+        (counts, rest), (first, first_rest) = (
+            values.split([len(self.prior), 3])
+            for values in (self.now, self.first)
+        )
+        cosine, disagreement, rank = rest.tolist()
+        values = dict(
+            alignment=cosine,
+            start_disagreement=disagreement,
+            rank_loss=1 - rank / max(first_rest[2].item(), 1e-6),
+        )
+        if counts.sum() > 0 and first.sum() > 0:
+            shares, first = counts / counts.sum(), first / first.sum()
+            growth, top = (shares / torch.maximum(self.prior, first)).max(0)
+            lost = shares < LOST * torch.minimum(self.prior, first)
+            values.update(
+                top_class=int(top),
+                top_class_share=shares[top].item(),
+                class_growth=growth.item(),
+                lost_classes=lost.float().mean().item(),
+            )
+        return Signals(**values)
+
+
+@HOOKS.register_module()
+class CollapseHook(Hook):
+    """Warns of collapse, and stops a run before it is total.
+
+    A signal that stays beyond its first limit is a warning, beyond its second
+    one the end of the run: what training has made of the classifier is worse
+    than what it began with, by all experience. Checkpoints that are written
+    meanwhile do not push out the last one of before, see
+    :class:`SafeCheckpointHook`. The signals are logged as curves. Where the
+    start's predictions are known (:class:`StartPassHook`), they are what the
+    signals are compared with, and the first steps otherwise.
+
+    Args:
+        interval: Steps from one look to the next.
+        patience: Looks in a row at which a signal is beyond a limit, before
+            it counts.
+        stop: Whether to stop; otherwise warnings are all.
+        limits: Other limits for some of the signals, as ``name=(warn,
+            stop)``; ``None`` for a limit that never is.
+
+    Raises:
+        ValueError: If a value is out of its range, or a signal unknown.
+        TypeError: If ``stop`` is no bool.
+    """
+
+    # after the losses are checked, before anything is saved
+    priority = 'ABOVE_NORMAL'
+    STATE = 'collapse'
+
+    def __init__(
+        self,
+        interval: int = 10,
+        patience: int = 3,
+        stop: bool = True,
+        limits: dict | None = None,
+    ) -> None:
+        check_integer('CollapseHook.interval', interval)
+        check_integer('CollapseHook.patience', patience)
+        check_type('CollapseHook.stop', stop, bool)
+        self.interval = interval
+        self.patience = patience
+        self.stop = stop
+        self.limits = dict(LIMITS)
+        for name, pair in (limits or {}).items():
+            key = f'CollapseHook.limits.{name}'
+            if name not in LIMITS:
+                raise ValueError(
+                    f'{key}: there is no such signal, but {", ".join(LIMITS)}'
+                )
+            if pair is None:
+                del self.limits[name]
+                continue
+            check_type(key, pair, list, tuple)
+            if len(pair) != 2:
+                raise ValueError(f'{key} must be two numbers, got {pair}')
+            for value in pair:
+                check_number(key, value, '(-inf, inf)')
+            self.limits[name] = Limit(*pair)
+        #: Looks in a row beyond the first and the second limits.
+        self.warned, self.beyond = 0, 0
+        self.watch: RunningSignals | None = None
+        self._resumed: dict = {}
+
+    def before_train(self, runner) -> None:
+        """A run is sound until it is found to be otherwise."""
+        if not runner._resume:
+            runner.message_hub.update_info(SOUND, True)
+
+    @property
+    def flagged(self) -> bool:
+        """Whether the run is beyond the limit of a warning."""
+        return self.warned >= self.patience
+
+    def after_train_iter(
+        self,
+        runner,
+        batch_idx: int,
+        data_batch=None,
+        outputs: dict | None = None,
+    ) -> None:
+        """Add what the step has seen; look where it is due.
+
+        Raises:
+            Collapsed: If a signal has stayed beyond its second limit; with
+                what it is, the checkpoint to go back to and what to change.
+        """
+        model = unwrap(runner.model, MUST)
+        if self.watch is None:
+            self.watch = self._begin(runner, model)
+        step, labels, cosine = model.last_step, None, 0.0
+        if step.numbers is not None:
+            labels = model.pseudo_labels.start.labels(step.numbers)
+        if model.align_loss is not None and model.align_loss.loss_weight:
+            distance = outputs['loss_align'] / model.align_loss.loss_weight
+            cosine = 1 - distance.detach() / 2
+        self.watch.add(step, model.head.threshold, cosine, labels)
+        if self.every_n_train_iters(runner, self.interval):
+            self._look(runner, self.watch.read(step.feats))
+
+    def _begin(self, runner, model: MUST) -> RunningSignals:
+        images = runner.train_dataloader.batch_size * get_world_size()
+        watch = RunningSignals(expected_shares(model), images)
+        if self._resumed:
+            watch.load(self._resumed)
+        elif model.pseudo_labels is not None and len(
+            model.pseudo_labels.start
+        ):
+            start = model.pseudo_labels.start
+            sure = (start.probs[:, 0] > model.head.threshold).float()
+            counts = torch.zeros_like(watch.prior, device=sure.device)
+            watch.begin(counts.index_add(0, start.classes[:, 0].long(), sure))
+        return watch
+
+    def _look(self, runner, signals: Signals) -> None:
+        for name in WORDS:
+            value = getattr(signals, name)
+            runner.message_hub.update_scalar(f'train/{name}', value)
+        warn, stop = (
+            [
+                name
+                for name, limit in self.limits.items()
+                if getattr(signals, name) > limit[which]
+            ]
+            for which in (0, 1)
+        )
+        self.warned = (self.warned + 1) * bool(warn)
+        self.beyond = (self.beyond + 1) * bool(stop)
+        runner.message_hub.update_info(SOUND, not warn)
+        collapsed = self.stop and self.beyond >= self.patience
+        if not collapsed and not is_due(self.warned, self.patience):
+            return
+        found = ', '.join(
+            WORDS[name].format(
+                name=class_name(runner, signals.top_class), **vars(signals)
+            )
+            for name in warn
+        )
+        if collapsed:
+            raise Collapsed(
+                f'self-training has collapsed by iteration {runner.iter + 1}: '
+                f'{found}. {_way_back(runner)}. To train again: {ADVICE}'
+            )
+        runner.logger.warning(
+            f'self-training may be collapsing: {found}. {ADVICE}'
+        )
+
+    def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
+        """Save the averages."""
+        if self.watch is not None:
+            checkpoint[self.STATE] = self.watch.state()
+
+    def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
+        """Go on with the averages of the run that is resumed."""
+        if runner._resume:
+            self._resumed = saved_values(
+                runner, checkpoint, self.STATE, torch.Tensor
+            )
+
+
+def expected_shares(model: MUST) -> torch.Tensor:
+    """The shares of the classes that a model is told to expect, (K,)."""
+    alignment = getattr(model.pseudo_labels, 'alignment', None)
+    for part in (alignment, model.head.fairness_loss):
+        if getattr(part, 'prior', None) is not None:
+            return part.prior
+    return uniform_prior(model.head.num_classes).to(
+        model.data_preprocessor.device
+    )
+
+
+def class_name(runner, label: int) -> str:
+    """Name a class as the training set does, or by its number."""
+    metainfo = getattr(runner.train_dataloader.dataset, 'metainfo', {})
+    classes = metainfo.get('classes')
+    return f"'{classes[label]}'" if classes else f'class {label}'
+
+
+def _way_back(runner) -> str:
+    sound = runner.message_hub.get_info(LAST_SOUND, None)
+    if sound is None:
+        return 'No sound checkpoint was written: the start is the better model'
+    return f'The last sound checkpoint is {sound}'

@@ -1,0 +1,277 @@
+"""A collapse is provoked in a run, seen early, named, and undone."""
+
+import logging
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from mmengine.hooks import Hook
+
+from must_mm.checkpoints.plain import load_tensors
+from must_mm.engine.collapse import (
+    LIMITS,
+    Collapsed,
+    CollapseHook,
+    RunningSignals,
+)
+from must_mm.models.must import MUST, LastStep
+from must_mm.utils.distributed import unwrap
+from tests.tiny import BETTER_LABELS, assert_same_tensors, launch, train
+
+UNIFORM = torch.full((4,), 0.25)
+pytestmark = pytest.mark.usefixtures('plain_logs')
+
+
+def step(labels: list[int], sure: float = 0.9, rank: int = 4) -> LastStep:
+    """Predictions of these classes; features of that rank."""
+    probs = torch.full((len(labels), 4), (1 - sure) / 3)
+    probs[torch.arange(len(labels)), labels] = sure
+    feats = torch.eye(8)[torch.arange(len(labels)) % rank]
+    return LastStep(probs, feats, None)
+
+
+def watched(steps, batch: int = 10**6, prior=UNIFORM, first=None):
+    """The signals after some steps; a large batch forgets the earlier."""
+    watch = RunningSignals(prior, batch)
+    if first is not None:
+        watch.begin(torch.tensor(first))
+    for seen in steps:
+        watch.add(seen, threshold=0.7)
+        signals = watch.read(seen.feats)
+    return signals
+
+
+# ------------------------------------------------------------------- signals
+
+
+def test_growth_and_lost_classes_by_hand():
+    even, skewed = step([0, 1, 2, 3]), step([2] * 6 + [0, 1])
+    found = watched([even, skewed])
+    assert found.top_class == 2 and found.top_class_share == 0.75
+    assert found.class_growth == pytest.approx(3.0)
+    assert found.lost_classes == 0.25  # the last one
+
+
+def test_the_start_s_preference_is_no_growth():
+    """Nor is what it did not find lost."""
+    skewed = step([2] * 6 + [0, 1])
+    found = watched([skewed], first=[2.0, 2.0, 12.0, 0.0])
+    assert found.class_growth == pytest.approx(1.0)
+    assert found.lost_classes == 0
+    # what it did find is
+    found = watched([skewed], first=[2.0, 2.0, 12.0, 4.0])
+    assert found.lost_classes == 0.25
+
+
+def test_a_stated_prior_is_no_growth():
+    prior = torch.tensor([0.1, 0.1, 0.7, 0.1])
+    found = watched(
+        [step([0, 1, 2, 3]), step([2] * 7 + [0, 1, 3])], prior=prior
+    )
+    assert found.class_growth == pytest.approx(1.0)
+
+
+def test_only_confident_labels_count():
+    unsure = step([2] * 8, sure=0.6)
+    found = watched([step([0, 1, 2, 3]), unsure])
+    assert found.class_growth == 0  # nobody teaches
+
+
+def test_rank_alignment_and_disagreement():
+    watch = RunningSignals(UNIFORM, 10**6)
+    for seen, labels in (
+        (step([0, 1, 2, 3]), [0, 1, 2, 3]),
+        (step([0, 1, 2, 3], rank=2), [0, 1, 3, 2]),
+    ):
+        watch.add(seen, 0.7, torch.tensor(0.5), torch.tensor(labels))
+        signals = watch.read(seen.feats)
+    assert signals.rank_loss == pytest.approx(0.5, abs=1e-5)
+    assert signals.alignment == pytest.approx(0.5)
+    assert signals.start_disagreement == pytest.approx(0.5)
+
+
+def test_averages_remember():
+    """40 labels of each of 4 classes: 16 of 160 weigh a tenth."""
+    even, one = step([0, 1, 2, 3] * 4), step([0] * 16)
+    found = watched([even, one], batch=16)
+    assert found.top_class_share == pytest.approx(0.9 * 0.25 + 0.1)
+    assert watched([even] + 60 * [one], batch=16).top_class_share > 0.99
+
+
+def test_a_saved_state_goes_on():
+    steps = [step([0, 1, 2, 3]), step([0, 0, 2, 3]), step([0, 0, 0, 3])]
+    whole = RunningSignals(UNIFORM, 16)
+    for seen in steps[:2]:
+        whole.add(seen, 0.7)
+        whole.read(seen.feats)
+    whole.add(steps[2], 0.7)
+    resumed = RunningSignals(UNIFORM, 16)
+    resumed.load(whole.state())
+    feats = steps[2].feats
+    assert resumed.read(feats) == whole.read(feats)
+
+
+@pytest.mark.parametrize(
+    'options, match',
+    [
+        (dict(interval=0), 'CollapseHook.interval'),
+        (dict(patience=0), 'CollapseHook.patience'),
+        (dict(limits=dict(loss=(1, 2))), 'limits.loss.*class_growth'),
+        (dict(limits=dict(alignment=('a', 2))), 'CollapseHook.limits.align'),
+        (dict(limits=dict(alignment=(1,))), 'limits.alignment.*two'),
+    ],
+)
+def test_options_are_checked(options, match):
+    with pytest.raises(ValueError, match=match):
+        CollapseHook(**options)
+    with pytest.raises(TypeError, match='CollapseHook.stop'):
+        CollapseHook(stop='no')
+
+
+def test_limits_can_be_changed():
+    hook = CollapseHook(limits=dict(alignment=None, rank_loss=(0.1, 0.2)))
+    assert 'alignment' not in hook.limits and 'alignment' in LIMITS
+    assert hook.limits['rank_loss'] == (0.1, 0.2)
+
+
+# ----------------------------------------------------------------------- runs
+
+
+class Swap(Hook):
+    """Gives all images to the class that has fewest, or gives them back.
+
+    Args:
+        at: Iterations, from 0, at which it does either in turn.
+    """
+
+    def __init__(self, *at):
+        self.at = at
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        if runner.iter not in (0, *self.at):
+            return
+        model = unwrap(runner.model, MUST)
+        networks = (model, model.teacher)
+        weak = model.data_preprocessor(data_batch, training=True)['inputs'][0]
+        if runner.iter == 0:
+            labels = model.teacher_probs(weak).argmax(1)
+            self.rarest = torch.bincount(labels, minlength=4).argmin()
+            self.sound = [net.head.classifier.clone() for net in networks]
+        elif self.at.index(runner.iter) % 2:
+            for net, sound in zip(networks, self.sound, strict=True):
+                net.head.classifier.data.copy_(sound)
+        else:
+            for net in networks:
+                (feats,) = net.extract_feat(weak)
+                mean = F.normalize(feats.detach().mean(0), dim=0)
+                net.head.classifier.data.copy_(-mean[:, None].expand(-1, 4))
+                net.head.classifier.data[:, self.rarest] = mean
+
+
+@pytest.fixture
+def run_config(config, monkeypatch):
+    """Eight epochs of three iterations; every label counts.
+
+    The averages halve in one of them: the batch has 8 images.
+    """
+    monkeypatch.setattr('must_mm.engine.collapse.PER_CLASS', 4)
+    config.val_dataloader = config.val_cfg = config.val_evaluator = None
+    config.test_dataloader = config.test_cfg = config.test_evaluator = None
+    config.optim_wrapper.optimizer.lr = 1e-6
+    config.model.head.threshold = 0.26
+    config.train_cfg.max_epochs = 8
+    config.param_scheduler.T_max = 8
+    collapse(config).update(interval=1, patience=3)
+    # untrained networks label as they like
+    collapse(config).limits = dict(
+        class_growth=(2.5, 3.5), lost_classes=None, start_disagreement=None
+    )
+    return config
+
+
+def collapse(config):
+    return next(h for h in config.custom_hooks if h.type == 'CollapseHook')
+
+
+def warnings_of(logged) -> list[str]:
+    return [
+        record.getMessage()
+        for record in logged.records
+        if record.levelno == logging.WARNING
+        and record.getMessage().startswith('self-training')
+    ]
+
+
+def files(config) -> list[str]:
+    return sorted(p.name for p in Path(config.work_dir).glob('*.pth'))
+
+
+def test_a_sound_run_says_nothing(run_config, logged):
+    runner = train(run_config)
+    assert warnings_of(logged) == []
+    scalars = runner.message_hub.log_scalars
+    for name in LIMITS:
+        assert len(scalars[f'train/{name}']._log_history) == 24
+    sound = Path(run_config.work_dir, 'last_sound_checkpoint').read_text()
+    assert sound.endswith('epoch_8.pth')
+    assert files(run_config) == ['epoch_7.pth', 'epoch_8.pth']
+
+
+def test_a_collapse_stops_the_run(run_config, logged):
+    run_config.default_hooks.checkpoint.max_keep_ckpts = 1
+    with pytest.raises(
+        Collapsed,
+        match=r'collapsed by iteration \d+: \d+% of the labels that it is '
+        r"sure of are '\w+', [\d.]+ times.*last sound checkpoint is "
+        r'\S+epoch_\d\.pth.*BalancedLabels',
+    ):
+        train(run_config, Swap(6))
+    pointer = Path(run_config.work_dir, 'last_sound_checkpoint')
+    sound = Path(pointer.read_text())
+    # it has outlived the checkpoints of the sick run
+    assert sound.is_file() and sound.name in ('epoch_2.pth', 'epoch_3.pth')
+    assert len(files(run_config)) == 2
+
+
+def test_without_stop_warnings_are_all(run_config, logged):
+    collapse(run_config).stop = False
+    runner = train(run_config, Swap(6))
+    found = warnings_of(logged)
+    assert found and all('may be collapsing' in text for text in found)
+    hook = next(h for h in runner.hooks if isinstance(h, CollapseHook))
+    assert hook.flagged
+
+
+def test_a_run_that_recovers_forgets_the_spared_checkpoint(run_config):
+    run_config.default_hooks.checkpoint.max_keep_ckpts = 1
+    collapse(run_config).stop = False
+    collapse(run_config).limits.class_growth = (2.0, 9.0)
+    collapse(run_config).patience = 2
+
+    class Kept(Hook):
+        priority = 'LOWEST'
+        most = 0
+
+        def after_train_epoch(self, runner):
+            self.most = max(self.most, len(files(run_config)))
+
+    kept = Kept()
+    train(run_config, Swap(5, 10), kept)
+    assert kept.most == 2
+    assert files(run_config) == ['epoch_8.pth']
+
+
+def test_resumed_runs_go_on_watching(run_config, images, tmp_path):
+    run_config.merge_from_dict(BETTER_LABELS)
+    collapse(run_config).stop = False
+    train(run_config)
+    whole = load_tensors(Path(run_config.work_dir, 'epoch_8.pth'))
+    half = load_tensors(Path(run_config.work_dir, 'epoch_7.pth'))
+    assert set(whole['collapse']) == {'new', 'steps', 'now', 'first'}
+    assert not torch.equal(whole['collapse']['now'], half['collapse']['now'])
+    (Path(run_config.work_dir) / 'epoch_8.pth').unlink()
+    run_config.dump(tmp_path / 'config.py')
+    launch('train', tmp_path / 'config.py', '--resume').train()
+    again = load_tensors(Path(run_config.work_dir, 'epoch_8.pth'))
+    assert_same_tensors(again['collapse'], whole['collapse'])
