@@ -6,6 +6,7 @@ turns.
 """
 
 import argparse
+import copy
 import sys
 import time
 from collections.abc import Callable
@@ -21,7 +22,7 @@ from mmengine.registry import init_default_scope
 import must_mm
 from benchmarks.machine import processor, versions
 from benchmarks.photographs import write_photographs
-from benchmarks.plain_views import PlainViews
+from benchmarks.plain_views import PlainViews, TimmRandAugment
 from must_mm.datasets.seeding import EpochIndex
 from must_mm.runs.arguments import positive
 from must_mm.transforms.loading import FORMATS, UnreadableImage, read_image
@@ -126,6 +127,9 @@ def levers(ours: list[dict]) -> dict[str, list]:
     ]
     with_one = mmpretrain_pipeline
     whole = [{k: v for k, v in step.items() if k != 'lazy'} for step in ours]
+    with_timm = copy.deepcopy(ours)
+    (views,) = (step for step in with_timm if step['type'] == 'CropViews')
+    views['transforms'][1][-1] = TimmRandAugment()
     return {
         'MMPretrain, Pillow, and: decoding by OpenCV': with_one('cv2'),
         '... and: crops by torch': with_one(crops=crops),
@@ -135,6 +139,7 @@ def levers(ours: list[dict]) -> dict[str, list]:
         '... and: CropViews instead of MultiView': with_one(views='CropViews'),
         '... and: SeedSample': with_one(seed=dict(type='SeedSample')),
         'ours, but decoded in full': whole,
+        "ours, but timm's RandAugment": with_timm,
     }
 
 

@@ -5,6 +5,7 @@ the yardstick of ``tools/benchmark.py data``, and of the tests that compare
 distributions. Nothing here is made fast.
 """
 
+import cv2
 import numpy as np
 import torch
 from PIL import Image, ImageOps
@@ -38,6 +39,25 @@ def published_ops(**hparams) -> list[auto_augment.AugmentOp]:
         if op.name == 'PosterizeIncreasing':
             op.aug_fn = _posterize
     return ops
+
+
+class TimmRandAugment:
+    """timm's RandAugment as a step of a pipeline: an array in, BGR, one out.
+
+    timm works on Pillow's images.
+    """
+
+    def __init__(self) -> None:
+        self.augment = auto_augment.RandAugment(published_ops())
+
+    def __call__(self, results: dict) -> dict:
+        """Replace ``img``, uint8, (H, W, 3)."""
+        image = Image.fromarray(
+            cv2.cvtColor(results['img'], cv2.COLOR_BGR2RGB)
+        )
+        augmented = np.asarray(self.augment(image))
+        results['img'] = cv2.cvtColor(augmented, cv2.COLOR_RGB2BGR)
+        return results
 
 
 class PlainViews:

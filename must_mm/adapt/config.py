@@ -8,6 +8,7 @@ import open_clip
 import torch
 from mmengine.config import Config
 from mmpretrain.registry import MODELS
+from yapf.yapflib.yapf_api import FormatCode
 
 from ..runs.batch_rule import follow_batch
 from ..weights.clip_source import find_model, find_weights
@@ -19,10 +20,11 @@ from .settings import Settings, Tower
 LOAD = dict(type='LoadImage')
 LOADERS = ('LoadImage', 'LoadImageFromFile')
 # Written once as a variable, used by these names.
-_VARIABLES = ('classes', 'train_pipeline', 'test_pipeline')
+_VARIABLES = ('classes', 'mask', 'train_pipeline', 'test_pipeline', 'teacher')
 _COMMENTS = {
     'classes': 'The names, in the order of the labels.',
     'model': 'Student, teacher, and the parts of MUST.',
+    'mask': 'The blocks that are hidden in the second view.',
     'train_pipeline': 'Two views of each image, and a mask for the second.',
     'test_pipeline': 'The view that is classified.',
     'train_dataloader': 'The images, without labels.',
@@ -30,10 +32,17 @@ _COMMENTS = {
     'test_dataloader': 'For tools/test.py and the exported model.',
     'optim_wrapper': 'Rate of the last layer; less for each layer below.',
     'train_cfg': 'Epochs; keep param_scheduler.T_max equal.',
-    'custom_hooks': "The teacher's decay and its ramp in steps; guards.",
+    'teacher': "The teacher's decay, and its ramp in steps.",
+    'custom_hooks': 'The teacher, and guards.',
     'default_hooks': 'Steps between log lines, epochs between checkpoints.',
     'default_scope': 'The rest rarely changes.',
 }
+# One item a line where a line ends, closing brackets on lines of their own.
+_STYLE = dict(
+    based_on_style='facebook',
+    column_limit=79,
+    split_all_top_level_comma_separated_values=True,
+)
 
 
 @dataclass(frozen=True)
@@ -164,6 +173,7 @@ def clip_config(
             dict(type='HealthHook', interval=10),
         ],
     )
+    _name_parts(cfg)
     batch, workers = settings.batch_size, settings.workers
     _use_data(cfg, data, batch, workers)
     _use_runtime(cfg, settings.log_interval, settings.checkpoint_interval)
@@ -393,7 +403,9 @@ def own_config(
     cfg['randomness'] = dict(seed=seed)
     cfg = Config(cfg)
     follow_batch(cfg, processes=1)
-    return cfg.to_dict()
+    cfg = cfg.to_dict()
+    _name_parts(cfg)
+    return cfg
 
 
 def _set_epochs(cfg: dict, epochs: int, path: Path) -> None:
@@ -424,68 +436,57 @@ def config_text(cfg: dict, header: str) -> str:
     """Write a config as a Python file.
 
     Args:
-        cfg: The config, with the keys of ``_VARIABLES``.
+        cfg: The config; what it has of ``_VARIABLES`` is written once.
         header: Text of the comment it begins with.
     """
     parts = [f'# {line}'.rstrip() for line in header.split('\n')]
     order = [*_COMMENTS, *cfg]
     for key in sorted(cfg, key=order.index):
-        value = cfg[key]
-        if key not in _VARIABLES:
-            value = _name_variables(value, cfg)
         if key in _COMMENTS:
             parts += ['', f'# {_COMMENTS[key]}']
-        parts.append(f'{key} = {_source(value, len(key) + 3)}')
-    return '\n'.join(parts) + '\n'
+        parts.append(f'{key} = {_source(_name_variables(cfg[key], cfg, key))}')
+    text, _ = FormatCode('\n'.join(parts) + '\n', style_config=_STYLE)
+    return text
 
 
-def _source(value, used: int, indent: int = 0) -> str:
-    """Python source of settings, one item a line where 79 columns end.
-
-    Args:
-        value: Dicts, lists, tuples, and what ``repr`` writes.
-        used: Columns of the line before the value.
-        indent: Columns before the line.
-    """
-    opening, closing = '', ''
+def _source(value) -> str:
+    """Python source of settings, dicts as calls where their keys allow."""
     if isinstance(value, dict):
-        named = all(
-            str(key).isidentifier() and not iskeyword(str(key))
-            for key in value
-        )
-        opening, closing = ('dict(', ')') if named else ('{', '}')
-        items = [
-            (f'{key}=' if named else f'{key!r}: ', item)
-            for key, item in value.items()
-        ]
-    elif isinstance(value, (list, tuple)):
+        if all(
+            str(key).isidentifier() and not iskeyword(key) for key in value
+        ):
+            items = ', '.join(f'{k}={_source(v)}' for k, v in value.items())
+            return f'dict({items})'
+        items = ', '.join(f'{k!r}: {_source(v)}' for k, v in value.items())
+        return f'{{{items}}}'
+    if isinstance(value, (list, tuple)):
         opening, closing = '[]' if isinstance(value, list) else '()'
-        items = [('', item) for item in value]
-    if not opening:
-        return repr(value)
-    flat = ', '.join(name + _source(v, -(10**6)) for name, v in items)
-    comma = ',' * (isinstance(value, tuple) and len(value) == 1)
-    flat = opening + flat + comma + closing
-    if used + len(flat) <= 78 or not items:
-        return flat
-    inner = indent + 4
-    lines = [
-        f'{" " * inner}{name}{_source(v, inner + len(name), inner)},'
-        for name, v in items
-    ]
-    return '\n'.join([opening, *lines, ' ' * indent + closing])
+        comma = ',' * (isinstance(value, tuple) and len(value) == 1)
+        return opening + ', '.join(map(_source, value)) + comma + closing
+    return repr(value)
 
 
-def _name_variables(value, cfg: dict):
-    """Replace what equals a variable by its name."""
+def _name_variables(value, cfg: dict, key: str):
+    """Replace what equals a variable, inside another key, by its name."""
     for name in _VARIABLES:
-        if isinstance(value, list) and value == cfg[name]:
+        if name != key and name in cfg and value and value == cfg[name]:
             return _Name(name)
     if isinstance(value, dict):
-        return {k: _name_variables(v, cfg) for k, v in value.items()}
+        return {k: _name_variables(v, cfg, key) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
-        return type(value)(_name_variables(v, cfg) for v in value)
+        return type(value)(_name_variables(v, cfg, key) for v in value)
     return value
+
+
+def _name_parts(cfg: dict) -> None:
+    """Give mask and teacher a name, to be changed by it."""
+    for name, kind, parts in (
+        ('mask', 'MUSTMaskGenerator', cfg['train_pipeline']),
+        ('teacher', 'EMATeacherHook', cfg['custom_hooks']),
+    ):
+        found = [part for part in parts if part['type'] == kind]
+        if len(found) == 1:
+            (cfg[name],) = found
 
 
 def load_config(path: Path, option: str = '') -> Config:

@@ -1,6 +1,7 @@
 """Sick training: detected, named with what to change, and counted."""
 
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -75,7 +76,7 @@ def is_due(row: int, patience: int) -> bool:
 
 def not_finite(values: dict[str, float]) -> list[str]:
     """Names of the values that are NaN or infinite."""
-    return [n for n, v in values.items() if v - v != 0]
+    return [n for n, v in values.items() if not math.isfinite(v)]
 
 
 def damaged(model: nn.Module) -> Iterator[str]:
@@ -144,10 +145,11 @@ class HealthHook(Hook):
 
     @torch.no_grad()
     def _before_step(self, optimizer, args, kwargs) -> None:
-        # a fused optimizer gets the scaled gradients, and skips by itself
+        # a fused optimizer gets the scaled gradients, and skips by itself:
+        # all that is known of their norm is whether it is finite
         found_inf = getattr(optimizer, 'found_inf', None)
         if found_inf is not None:
-            self._gradient_norm = found_inf / (1 - found_inf)
+            self._gradient_norm = torch.where(found_inf > 0, torch.inf, 0.0)
             return
         gradients = [
             parameter.grad

@@ -35,7 +35,8 @@ class LateScalars:
         found = [
             {name: next(values) for name in names} for names in self._names
         ]
-        self.__init__()
+        self._names.clear()
+        self._values.clear()
         return found
 
 

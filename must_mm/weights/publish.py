@@ -35,6 +35,27 @@ _LAYERS = {
 }
 
 
+class _DictCalls(ast.NodeTransformer):
+    """Turns ``dict({'a b': 1}, c=2)`` into the literal it stands for."""
+
+    def visit_Call(self, node: ast.Call) -> ast.expr:
+        self.generic_visit(node)
+        named = node.keywords
+        if (
+            isinstance(node.func, ast.Name)
+            and node.func.id == 'dict'
+            and all(isinstance(arg, ast.Dict) for arg in node.args)
+            and all(item.arg for item in named)
+        ):
+            keys = [key for arg in node.args for key in arg.keys]
+            values = [value for arg in node.args for value in arg.values]
+            return ast.Dict(
+                keys + [ast.Constant(item.arg) for item in named],
+                values + [item.value for item in named],
+            )
+        return node
+
+
 def read_config(text: str) -> dict:
     """Read the config text that MMEngine keeps in checkpoints, as data.
 
@@ -43,33 +64,6 @@ def read_config(text: str) -> dict:
     Raises:
         ValueError: If there is anything else.
     """
-
-    def value(node: ast.expr):
-        if isinstance(node, ast.Constant):
-            return node.value
-        if isinstance(node, ast.List):
-            return [value(item) for item in node.elts]
-        if isinstance(node, ast.Tuple):
-            return tuple(value(item) for item in node.elts)
-        if isinstance(node, ast.Dict) and None not in node.keys:
-            pairs = zip(node.keys, node.values, strict=True)
-            return {value(key): value(item) for key, item in pairs}
-        if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
-            return -value(node.operand)
-        if (
-            isinstance(node, ast.Call)
-            and isinstance(node.func, ast.Name)
-            and node.func.id == 'dict'
-            and all(isinstance(arg, ast.Dict) for arg in node.args)
-            and all(item.arg for item in node.keywords)
-        ):
-            pairs = {item.arg: value(item.value) for item in node.keywords}
-            return dict(*map(value, node.args), **pairs)
-        raise ValueError(
-            'the config in the checkpoint holds more than literals: '
-            f'{ast.unparse(node)[:60]!r}'
-        )
-
     config = {}
     for node in ast.parse(text).body:
         if not isinstance(node, ast.Assign) or not isinstance(
@@ -79,7 +73,14 @@ def read_config(text: str) -> dict:
                 'the config in the checkpoint holds more than settings: '
                 f'{ast.unparse(node)[:60]!r}'
             )
-        config[node.targets[0].id] = value(node.value)
+        name, source = node.targets[0].id, ast.unparse(node.value)
+        try:
+            config[name] = ast.literal_eval(_DictCalls().visit(node.value))
+        except ValueError as error:
+            raise ValueError(
+                'the config in the checkpoint holds more than literals: '
+                f'{name} = {source[:60]!r}'
+            ) from error
     return config
 
 

@@ -38,6 +38,8 @@ def test_read_back_it_is_the_same(data, clip, tmp_path):
     # written once, used by name: one place to edit
     assert text.count(CLASSES[0]) == 1
     assert 'classes=classes' in text and 'pipeline=train_pipeline' in text
+    assert text.count("'MUSTMaskGenerator'") == 1 and '    mask,\n' in text
+    assert text.count("'EMATeacherHook'") == 1 and '    teacher,\n' in text
     assert cfg['optim_wrapper']['type'] == 'AmpOptimWrapper'
 
 
