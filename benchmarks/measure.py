@@ -87,9 +87,23 @@ def peak_memory(make: Callable[[], Step], args: argparse.Namespace) -> float:
     return queue.get()
 
 
-def matrix_rate(device: str, dtype: torch.dtype) -> float:
-    """Operations a second of a large matrix product."""
-    size = 8192 if device == 'cuda' else 2048
-    a = torch.randn(size, size, device=device, dtype=dtype)
-    (seconds,) = time_in_turn([lambda: a @ a], 5, 3, device)
-    return 2 * size**3 / min(seconds[1:])
+def matrix_rate(
+    device: str, dtype: torch.dtype, seconds: float = 2.0
+) -> float:
+    """Operations a second of the largest matrix product that time allows.
+
+    Args:
+        device: Where to multiply.
+        dtype: Precision of the matrices; one that the processor has no
+            instructions for can take hundreds of times as long.
+        seconds: About how long to measure at most.
+    """
+    size, largest = 256, 8192 if device == 'cuda' else 2048
+    while True:
+        a = torch.randn(size, size, device=device).to(dtype)
+        (found,) = time_in_turn([lambda a=a: a @ a], 4, 3, device)
+        spent = min(found[1:])
+        # the next size takes eight times as long, twelve times over
+        if size == largest or 8 * 12 * spent > seconds:
+            return 2 * size**3 / spent
+        size *= 2

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 import torch
+from filelock import FileLock
 from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
 
@@ -35,7 +36,7 @@ def config(images, tmp_path):
     return tiny_config(images, tmp_path / 'run')
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def plain_logs(monkeypatch):
     """MMEngine formats the config for its log; that takes most of the time."""
     for module in ('mmengine.config.config', 'yapf.yapflib.yapf_api'):
@@ -76,22 +77,28 @@ def subprocess_env():
 
 
 @pytest.fixture(scope='session')
-def short_quickstart(tmp_path_factory, subprocess_env):
-    """Folder that the quickstart leaves, all stages but few steps.
+def short_quickstart(tmp_path_factory, worker_id, subprocess_env):
+    """Folder that the quickstart leaves, all stages but fewer steps.
 
-    Tests read it and leave it as it is.
+    Made once for all processes of the suite. Tests read it and leave it as
+    it is.
     """
-    root = tmp_path_factory.mktemp('quickstart')
-    subprocess.run(
-        [
-            sys.executable,
-            str(ROOT / 'tools' / 'quickstart.py'),
-            f'--work-dir={root}',
-            '--renderings=2048',
-            '--start-epochs=1',
-            '--epochs=1',
-        ],
-        env=subprocess_env,
-        check=True,
-    )
+    base = tmp_path_factory.getbasetemp()
+    if worker_id != 'master':  # the processes have folders side by side
+        base = base.parent
+    root = base / 'short_quickstart'
+    with FileLock(f'{root}.lock'):
+        if not (root / 'summary.json').is_file():
+            subprocess.run(
+                [
+                    sys.executable,
+                    str(ROOT / 'tools' / 'quickstart.py'),
+                    f'--work-dir={root}',
+                    '--renderings=8000',
+                    '--start-epochs=3',
+                    '--epochs=8',
+                ],
+                env=subprocess_env,
+                check=True,
+            )
     return root

@@ -1,17 +1,24 @@
-"""Every command that README and docs show is run by a test.
+"""The commands that README and docs show work.
 
 The README's fenced ``bash`` blocks are run here line by line, in a folder
 that looks like a clean clone after the quickstart. Lines that set up whole
-environments are the exception (see ``SET_UP``). The other pages belong to
-the tests of what they describe.
+environments are the exception (see ``SET_UP``). Of the other pages, which the
+tests of what they describe run at a small size, every tool, option and file
+that a command names is asked for here.
 """
 
+import io
 import os
 import re
+import runpy
+import shlex
 import shutil
 import subprocess
 import sys
+from contextlib import redirect_stdout
+from functools import cache
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
@@ -20,33 +27,6 @@ from tests.tiny import ROOT
 PAGES = sorted((ROOT / 'docs').glob('*.md')) + sorted(
     (ROOT / 'configs').glob('*/README.md')
 )
-#: Where the commands of a page are run.
-TESTED_IN = {
-    'docs/adapt.md': ['adapt/test_command.py'],
-    'docs/backbones.md': ['benchmarks/test_photo_experiment.py'],
-    'docs/evaluation.md': ['analysis/test_evaluate_features.py'],
-    'docs/performance.md': [
-        'benchmarks/test_data.py',
-        'benchmarks/test_step.py',
-    ],
-    'docs/reliability.md': [
-        'long/test_crash.py',
-        'runs/test_distributed.py',
-        'long/test_fuzz.py',
-        'long/test_soak.py',
-    ],
-    'docs/scaling.md': ['benchmarks/test_scaling.py'],
-    'docs/tools.md': ['analysis/test_tools.py', 'datasets/test_datasets.py'],
-    'docs/towers.md': ['weights/test_start_file.py', 'weights/test_towers.py'],
-    'configs/mae_ct/README.md': [
-        'configs/test_maect_configs.py',
-        'long/test_maect_replay.py',
-    ],
-    'configs/must/README.md': [
-        'configs/test_recipes.py',
-        'datasets/test_datasets.py',
-    ],
-}
 SET_UP = (
     'bash tools/quickstart.sh',  # test_quickstart.py, but for the packages
     'bash tools/run_tests.sh',  # this very run
@@ -125,14 +105,50 @@ def test_readme_runs_as_written(clone, subprocess_env):
     assert len(ran) > 4
 
 
-@pytest.mark.parametrize('page', PAGES, ids=str)
-def test_other_pages_have_their_test(page):
-    name = page.relative_to(ROOT).as_posix()
-    if not commands(page):
-        return
-    assert name in TESTED_IN, f'no test runs the commands of {name}'
-    for test in TESTED_IN[name]:
-        assert (ROOT / 'tests' / test).is_file()
+@cache
+def help_of(*argv: str) -> str:
+    """What a command says of its options, run in this process."""
+    module = argv[0] == '-m'
+    name, *more = argv[1:] if module else argv
+    said = io.StringIO()
+    run = runpy.run_module if module else runpy.run_path
+    with (
+        mock.patch.object(sys, 'argv', [name, *more, '--help']),
+        mock.patch.object(sys, 'path', [*sys.path]),
+        redirect_stdout(said),
+        pytest.raises(SystemExit) as ended,
+    ):
+        run(name if module else str(ROOT / name), run_name='__main__')
+    assert not ended.value.code, argv
+    return said.getvalue()
+
+
+def program_of(words: list[str]) -> tuple[str, ...]:
+    """The words of a command that name what runs, parts of a tool too."""
+    if words[0] == 'must-adapt':
+        return ('-m', 'must_adapt')
+    count = 2 if words[1] == '-m' else 1
+    if words[count] in ('tools/benchmark.py', 'tools/analyze_logs.py'):
+        count += 1
+    return tuple(words[1 : count + 1])
+
+
+@pytest.mark.parametrize('page', PAGES, ids=lambda page: page.stem)
+def test_commands_name_what_there_is(page):
+    for command in commands(page):
+        words = shlex.split(re.sub(r'^(\w+=\S+\s*)+', '', command))
+        for word in words:
+            if word.startswith(('configs/', 'tests/', 'tools/')):
+                assert (ROOT / word).exists(), command
+        if not words or words[0] not in ('python', 'must-adapt'):
+            continue
+        program = program_of(words)
+        if program == ('-m', 'pytest'):
+            continue
+        said = help_of(*program)
+        for word in words:
+            if word.startswith('--'):
+                assert re.search(rf'{word}\b', said), f'{word}: {command}'
 
 
 @pytest.mark.parametrize('page', [ROOT / 'README.md', *PAGES], ids=str)

@@ -6,6 +6,7 @@ import tarfile
 import zipfile
 
 import pytest
+import yaml
 
 from tests.tiny import ROOT
 
@@ -84,9 +85,18 @@ def test_wheel_carries_configs_and_tools(wheel):
     assert 'must-adapt = must_adapt.command:main' in text
 
 
+@pytest.mark.onedl
 def test_installed_wheel_finds_its_files(wheel, tmp_path):
-    """Unpacked away from the checkout, as an install leaves it."""
+    """Unpacked away from the checkout, as an install leaves it.
+
+    And what a third project does with it: names of the zoo, configs that
+    begin with ours.
+    """
     zipfile.ZipFile(wheel).extractall(tmp_path)
+    (tmp_path / 'child.py').write_text(
+        "_base_ = ['must_mm::must/vit-b16_dtd.py']\n"
+        'train_cfg = dict(max_epochs=1)\n'
+    )
     script = (
         'import must_mm\n'
         'from mmengine.config import Config\n'
@@ -99,15 +109,25 @@ def test_installed_wheel_finds_its_files(wheel, tmp_path):
         'assert "GTSRB" in names and "MUST" in names\n'
         '# what replays and tests register is not for everyone\n'
         'assert not [name for name in names if "Recorded" in name]\n'
+        'from mmpretrain import get_model, list_models\n'
+        'cfg = Config.fromfile("child.py")\n'
+        'print(cfg.train_cfg.max_epochs, cfg.model.head.num_classes)\n'
+        'print(len(list_models("must_*")))\n'
+        'model = get_model("must_vit-b32_dtd")\n'
+        'print(model.start.classes[0], len(model.start.templates))\n'
     )
     done = subprocess.run(
         [sys.executable, '-W', 'ignore', '-c', script],
         cwd=tmp_path, capture_output=True, text=True, check=True,
         env={'PYTHONPATH': str(tmp_path), 'PATH': ''},
     )  # fmt: skip
-    lines = done.stdout.strip().splitlines()[-2:]
+    lines = done.stdout.strip().splitlines()[-5:]
     assert lines[0].startswith(f'MUST {tmp_path}')
     assert lines[1].startswith(str(tmp_path))
+    metafile = yaml.safe_load(
+        (ROOT / 'configs' / 'must' / 'metafile.yml').read_text()
+    )
+    assert lines[2:] == ['1 47', str(len(metafile['Models'])), 'banded 8']
 
 
 def test_it_says_what_is_missing_where_it_is_installed_alone(wheel, tmp_path):

@@ -1,6 +1,9 @@
 """The cost of a run: what is counted, and what it adds up to."""
 
+import os
+
 import pytest
+import torch
 
 from must_mm.adapt.config import Data, clip_config, find_tower
 from must_mm.adapt.cost import Cost, measure, this_machine
@@ -37,7 +40,18 @@ def test_sums():
     assert cost.seconds(10, 3, workers=8) == pytest.approx(3 + 0.5)
 
 
-def test_this_machine():
+@pytest.mark.parametrize('device', ['cpu', 'cuda'])
+def test_this_machine(monkeypatch, device):
+    """Cores that this process may use, and memory that is free."""
+    there = device == 'cuda'
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: there)
+    sizes = (6 * 2**30, 8 * 2**30)  # free, in all
+    monkeypatch.setattr(torch.cuda, 'mem_get_info', lambda *_: sizes)
+    monkeypatch.setattr(os, 'sched_getaffinity', lambda _: {0, 3, 5})
     machine = this_machine()
-    assert machine.cores >= 1 and machine.memory > 2**20
-    assert machine.device in ('cpu', 'cuda')
+    assert machine.device == device and machine.cores == 3
+    if there:
+        assert machine.memory == 6 * 2**30
+    else:
+        pages = os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE')
+        assert 2**20 < machine.memory <= pages

@@ -1,6 +1,8 @@
 """The plain step is MUST, the levers change no number, the tool runs."""
 
+import argparse
 import contextlib
+import itertools
 import json
 import re
 import runpy
@@ -14,7 +16,8 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmpretrain.models.utils import attention
 
-from benchmarks import contenders, levers
+from benchmarks import contenders, levers, measure
+from benchmarks.measure import matrix_rate, peak_memory
 from benchmarks.plain_must import (
     TERMS,
     PlainMUST,
@@ -24,6 +27,7 @@ from benchmarks.plain_must import (
 from must_mm.engine.late_scalars import LateRuntimeInfoHook
 from must_mm.models.must import MUST
 from tests.long.replay import HEAD_WIDTH, replay, replay_config
+from tests.long.replay import main as replay_main
 from tests.tiny import DATA, ROOT
 
 TOOL = ROOT / 'tools' / 'benchmark.py'
@@ -240,7 +244,7 @@ def test_step_table(monkeypatch, capsys):
         monkeypatch,
         capsys,
         'step --model quickstart --batch 4 --rounds 2 --repeat 1 '
-        '--warmup 1 --amp bfloat16 --checkpointing',
+        '--warmup 1 --amp bfloat16 --checkpointing --no-memory',
     )
     assert 'torch ' in printed and 'bfloat16' in printed
     assert [row[0] for row in rows_of(printed)] == [
@@ -249,7 +253,34 @@ def test_step_table(monkeypatch, capsys):
         'must_mm, bfloat16',
     ]
     for row in rows_of(printed):
-        assert float(row[1]) > 0 and float(row[4]) > 0
+        assert float(row[1]) > 0 and row[4] == 'nan'
+
+
+def test_peak_memory_is_that_of_a_step():
+    """A step that fills 64 MB takes as much, and not what it forgets."""
+    args = argparse.Namespace(no_memory=False, device='cpu')
+    assert 60e6 < peak_memory(wasteful, args) < 100e6
+
+
+def wasteful():
+    """Build a step that needs 64 MB; building it takes three times that."""
+    torch.ones(48, 2**20)
+    return lambda: torch.ones(16, 2**20)
+
+
+def test_matrix_rate_is_capped_by_time(monkeypatch):
+    """By a clock on which each product takes one second more."""
+    sizes, clock = [], itertools.count()
+    monkeypatch.setattr(
+        measure.time, 'perf_counter', lambda: float(next(clock))
+    )
+    randn = torch.randn
+    monkeypatch.setattr(
+        torch, 'randn', lambda *size, **_: sizes.append(size) or randn(*size)
+    )
+    # three products in a second of the clock's: 32 for the next size
+    assert matrix_rate('cpu', torch.float32, 31) == 2 * 256**3 / (1 / 3)
+    assert sizes == [(256, 256)]
 
 
 def test_lever_table(monkeypatch, capsys):
@@ -288,13 +319,9 @@ def test_commands_of_the_page(monkeypatch, capsys):
         # trained by test_configs.py
         assert (ROOT / name).match('configs/must/quickstart_*.py')
         assert (ROOT / name).is_file()
-    (line,) = re.findall(r'^python (tools/replay_ref.*)$', page, re.M)
-    tool, *options = line.split()
-    monkeypatch.setattr(sys, 'argv', [tool, *options])
+    (line,) = re.findall(r'^python -m tests\.long\.replay (.*)$', page, re.M)
     monkeypatch.chdir(ROOT)
-    with pytest.raises(SystemExit) as ended:
-        runpy.run_path(str(ROOT / tool), run_name='__main__')
-    assert ended.value.code == 0
+    assert replay_main(line.split()) == 0
 
 
 def test_profile(monkeypatch, capsys):

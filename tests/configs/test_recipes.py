@@ -180,7 +180,7 @@ def no_checksums(monkeypatch):
 
 
 @pytest.mark.parametrize('name', RECIPES)
-def test_one_iteration(name, roots, no_checksums, plain_logs, tmp_path):
+def test_one_iteration(name, roots, no_checksums, tmp_path):
     """The recipe with one narrow block, on the data set's own layout.
 
     Data sets, views, masks, losses, schedule and hooks are the recipe's.

@@ -2,9 +2,6 @@
 
 import copy
 import re
-import shutil
-import subprocess
-import sys
 
 import mmengine
 import numpy as np
@@ -116,62 +113,3 @@ def test_model_by_name(tmp_path):
     )
     for key, value in loaded.state_dict().items():
         assert torch.equal(value, model.state_dict()[key]), key
-
-
-@pytest.fixture(scope='module')
-def installed(tmp_path_factory, subprocess_env):
-    """Environment with the package's wheel in the place of the sources."""
-    folder = tmp_path_factory.mktemp('wheel')
-    sources = folder / 'sources'
-    shutil.copytree(
-        ROOT,
-        sources,
-        ignore=shutil.ignore_patterns(
-            '.git', '.mim', '.venv*', 'build', 'tests', 'work_dirs'
-        ),
-    )
-    for command in (
-        ['wheel', '--no-build-isolation', '-w', folder, sources],
-        ['install', '--target', folder / 'site', '--find-links', folder]
-        + ['must_mm'],
-    ):
-        subprocess.run(
-            [sys.executable, '-m', 'pip', '-q', command[0], '--no-deps']
-            + ['--no-index', *command[1:]],
-            check=True,
-        )
-    return dict(subprocess_env, PYTHONPATH=str(folder / 'site'))
-
-
-@pytest.mark.slow
-@pytest.mark.onedl
-def test_wheel_has_zoo_names_and_configs(installed, tmp_path):
-    """What a third project does with the installed package."""
-    (tmp_path / 'child.py').write_text(
-        "_base_ = ['must_mm::must/vit-b16_dtd.py']\n"
-        'train_cfg = dict(max_epochs=1)\n'
-    )
-    (tmp_path / 'use.py').write_text(
-        'import must_mm\n'
-        'from mmengine.config import Config\n'
-        'from mmpretrain import get_model, list_models\n'
-        "cfg = Config.fromfile('child.py')\n"
-        'print(must_mm.__file__)\n'
-        'print(cfg.train_cfg.max_epochs, cfg.model.head.num_classes)\n'
-        "print(len(list_models('must_*')))\n"
-        "model = get_model('must_vit-b32_dtd')\n"
-        'print(model.start.classes[0], len(model.start.templates))\n'
-    )
-    done = subprocess.run(
-        [sys.executable, '-W', 'ignore', 'use.py'],
-        cwd=tmp_path,
-        env=installed,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    place, inherited, models, start = done.stdout.splitlines()[-4:]
-    assert place.startswith(installed['PYTHONPATH'])
-    assert inherited == '1 47'
-    assert int(models) == len(ZOO)
-    assert start == 'banded 8'

@@ -19,7 +19,6 @@ from must_mm.transforms.loading import UnreadableImage
 from tests.tiny import TRAIN_PIPELINE, build, dataset, train, write_images
 
 PIPELINE = [dict(type='LoadImage'), *TRAIN_PIPELINE[1:]]
-pytestmark = pytest.mark.usefixtures('plain_logs')
 
 
 @pytest.fixture

@@ -15,7 +15,6 @@ from must_mm.utils.distributed import unwrap
 from tests.tiny import build, train
 
 NAN = float('nan')
-pytestmark = pytest.mark.usefixtures('plain_logs')
 
 
 # ---------------------------------------------------------------- decisions

@@ -1,8 +1,6 @@
 """Equality with the recorded steps of the published MAE-CT head."""
 
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -14,8 +12,8 @@ from tests.long.maect_replay import (
     compare_maect,
     maect_replay_config,
 )
-from tests.long.replay import replay
-from tests.tiny import DATA, ROOT
+from tests.long.replay import main, replay
+from tests.tiny import DATA
 
 RECORDINGS = ['maect_head_init', 'maect_tuning_top1']
 STEPWISE = {
@@ -59,23 +57,11 @@ def test_every_quantity_is_reproduced(name):
 
 
 @pytest.mark.onedl
-def test_tool_passes(subprocess_env):
-    done = subprocess.run(
-        [
-            sys.executable,
-            '-m',
-            'tests.long.replay',
-            DATA / f'{RECORDINGS[1]}.npz',
-        ],
-        cwd=ROOT,
-        env=subprocess_env,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr[-3000:]
-    assert 'FAILED' not in done.stdout
-    rows = [line for line in done.stdout.splitlines() if line.endswith('ok')]
+def test_tool_passes(capsys):
+    assert main([str(DATA / f'{RECORDINGS[1]}.npz')]) == 0
+    printed = capsys.readouterr().out
+    assert 'FAILED' not in printed
+    rows = [line for line in printed.splitlines() if line.endswith('ok')]
     assert len(rows) == len(STEPWISE) + len(FINAL) + 1
 
 

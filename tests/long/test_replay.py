@@ -1,8 +1,6 @@
 """Equality with the recorded steps of the published system."""
 
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -16,7 +14,7 @@ from tests.long.replay import (
     replay,
     replay_config,
 )
-from tests.tiny import DATA, ROOT
+from tests.tiny import DATA
 
 RECORDINGS = ['must_basic', 'must_many_classes', 'must_two_ranks']
 ON_EACH_RANK = {
@@ -44,22 +42,15 @@ ON_RANK_0 = {
     'name',
     [*RECORDINGS[:2], pytest.param(RECORDINGS[2], marks=pytest.mark.dist)],
 )
-def test_tool_passes(name, subprocess_env):
+def test_tool_passes(name, capsys):
     """The tool's own tolerance, 1e-4: float32 over several steps of AdamW."""
-    done = subprocess.run(
-        [sys.executable, '-m', 'tests.long.replay', DATA / f'{name}.npz'],
-        cwd=ROOT,
-        env=subprocess_env,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr[-3000:]
+    assert main([str(DATA / f'{name}.npz')]) == 0
+    printed = capsys.readouterr().out
     ranks = 2 if name == 'must_two_ranks' else 1
-    rows = [line for line in done.stdout.splitlines() if line.endswith('ok')]
+    rows = [line for line in printed.splitlines() if line.endswith('ok')]
     expected = ranks * len(ON_EACH_RANK) + len(ON_RANK_0)
-    assert len(rows) == expected, done.stdout
-    assert 'FAILED' not in done.stdout
+    assert len(rows) == expected, printed
+    assert 'FAILED' not in printed
 
 
 def test_tool_fails_below_the_rounding_noise(capsys):

@@ -80,7 +80,7 @@ def test_a_run_in_which_nothing_is_measured(capsys):
 
 
 @pytest.mark.slow
-def test_short_form(tmp_path, capsys, plain_logs):
+def test_short_form(tmp_path, capsys):
     """Memory is not to be judged so early; the counts are complete."""
     with pytest.raises(SystemExit) as ended:
         main(
