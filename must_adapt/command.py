@@ -7,6 +7,7 @@ from pathlib import Path
 from .options import (
     FILE,
     Options,
+    add_options,
     check_at_sight,
     check_given,
     check_out,
@@ -27,64 +28,14 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         description='Adapt a CLIP-like classifier to your images, without '
         'labels.',
     )
-    # what is not given is not set: the defaults are those of Options
+    add_options(parser)
     add = parser.add_argument
-    parser.set_defaults(**dict.fromkeys(['images', 'classes', 'resume']))
-    add('images', nargs='?', metavar='IMAGES', help='folder of images')
-    add(
-        '--classes',
-        help="class names, as in 'cat, dog'; a text file with one a line; or "
-        '@folders for the names of the folders in IMAGES',
-    )
-    only = dict(default=argparse.SUPPRESS)
-    add(
-        '--model',
-        **only,
-        help='open_clip architecture or model config (.json), or a MUST '
-        f'config (.py); {Options.model} by default',
-    )
-    add(
-        '--pretrained',
-        **only,
-        help='tag of open_clip, fetched if it is not there, or a local file; '
-        f'{Options.pretrained} by default',
-    )
-    add(
-        '--templates',
-        nargs='+',
-        **only,
-        help="texts as 'a photo of a {}.', a text file, or a named set such "
-        'as imagenet',
-    )
-    add('--eval', metavar='FOLDER', **only, help='labelled images, to measure')
-    add('--out', metavar='DIR', **only, help='new folder for all results')
-    add(
-        '--class-prior',
-        **only,
-        help='uniform (the default), or name=share,... or a file of them',
-    )
-    add(
-        '--fairness-weight',
-        type=float,
-        **only,
-        help='how much predictions are pulled towards the class prior; '
-        f'{Options.fairness_weight:g} by default',
-    )
-    add(
-        '--network',
-        choices=['student', 'teacher'],
-        **only,
-        help=f'which one is exported; {Options.network} by default',
-    )
-    add('--epochs', type=int, **only, help='passes over the images')
-    add('--seed', type=int, **only, help=f'{Options.seed} by default')
-    add('--onnx', action='store_true', **only, help='write ONNX, too')
     add(
         '--dry-run',
         action='store_true',
-        help='show counts, settings, expected time and memory; write nothing',
+        help='Show counts, settings, expected time and memory; write nothing',
     )
-    add('--resume', metavar='DIR', help='go on with the run in DIR')
+    add('--resume', metavar='DIR', help='Go on with the run in DIR')
     args = parser.parse_args(argv)
     if args.resume:
         more = set(vars(args)) - {'images', 'classes', 'resume', 'dry_run'}
@@ -105,14 +56,13 @@ def main(argv: list[str] | None = None) -> int:
         Exit status: 0, 1 after an error, 130 after Ctrl-C.
     """
     args = vars(parse_args(argv))
+    options = None
     there, dry = args.pop('resume'), args.pop('dry_run')
     out = Path(there or args.get('out', Options.out)).expanduser().resolve()
     try:
-        if there:
-            check_at_sight(load(out))
-        else:
-            options = Options(**args)
-            check_at_sight(options)
+        options = load(out) if there else Options(**args)
+        check_at_sight(options)
+        if not there:
             check_given(options, args)
             check_out(out, dry_run=True)
         # here and not above: it takes seconds
@@ -137,8 +87,10 @@ def main(argv: list[str] | None = None) -> int:
         ValueError,
     ) as error:
         text = str(error)
-        for key, option in _CONFIG_KEYS.items():
-            text = text.replace(key, option)
+        # a MUST config as the model has these keys itself
+        if options is None or not options.config:
+            for key, option in _CONFIG_KEYS.items():
+                text = text.replace(key, option)
         print(f'must-adapt: {text}', file=sys.stderr)
         return 1
     print(summary(result, out))

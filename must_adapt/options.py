@@ -1,11 +1,14 @@
 """What a user asks for, and what is wrong with it at first sight."""
 
 import importlib.util
+import inspect
 import json
 import os
+import re
 import tempfile
+from argparse import SUPPRESS, ArgumentParser
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 
 FILE = 'options.json'
@@ -18,39 +21,47 @@ NETWORKS = ('student', 'teacher')
 class Options:
     """The options of ``must-adapt``, as given.
 
+    Each is an option of the command, which takes its help from here.
+
     Attributes:
         images: Folder of images.
-        classes: See :func:`class_names`.
+        classes: Class names, as in 'cat, dog'; a text file with one a line;
+            or @folders for the names of the folders in IMAGES.
         model: Name of an open_clip architecture; path of an open_clip model
-            config (``.json``); a folder with weights and
-            ``open_clip_config.json``, or ``hf-hub:OWNER/NAME``, which bring
-            their weights; path of a MUST config (``.py``).
-        pretrained: Tag of open_clip, or a local file or folder of weights.
-        templates: See :func:`prompt_templates`.
-        eval: Folder of labelled images, one sub folder for each class.
-        out: Folder for all that is written.
-        class_prior: See :func:`class_prior`.
-        fairness_weight: Weight of the fairness loss.
-        network: ``'student'`` or ``'teacher'``: which one is exported and
-            predicts.
+            config (.json); a folder with weights and open_clip_config.json,
+            or hf-hub:OWNER/NAME, which bring their weights; path of a MUST
+            config (.py).
+        pretrained: Tag of open_clip, fetched if it is not there, or a local
+            file or folder of weights.
+        templates: Texts as 'a photo of a {}.', a text file, or a named set
+            such as imagenet.
+        eval: Folder of labelled images, one folder in it for each class, to
+            measure.
+        out: New folder for all that is written.
+        class_prior: uniform, or name=share,... or a file of them.
+        fairness_weight: How much predictions are pulled towards the class
+            prior.
+        network: Which one is exported and predicts.
         epochs: Passes over the images; by their number by default.
         seed: Seed of the run.
-        onnx: Whether to write ONNX, too.
+        onnx: Write ONNX, too.
     """
 
     images: str
     classes: str | Sequence[str]
     model: str = 'ViT-B-16'
     pretrained: str = 'openai'
-    templates: str | Sequence[str] | None = None
-    eval: str | None = None
-    out: str = 'adapted'
+    templates: str | Sequence[str] | None = field(
+        default=None, metadata=dict(nargs='+')
+    )
+    eval: str | None = field(default=None, metadata=dict(metavar='FOLDER'))
+    out: str = field(default='adapted', metadata=dict(metavar='DIR'))
     class_prior: str | dict | None = 'uniform'
-    fairness_weight: float = 1.0
-    network: str = NETWORKS[0]
-    epochs: int | None = None
-    seed: int = 0
-    onnx: bool = False
+    fairness_weight: float = field(default=1.0, metadata=dict(type=float))
+    network: str = field(default=NETWORKS[0], metadata=dict(choices=NETWORKS))
+    epochs: int | None = field(default=None, metadata=dict(type=int))
+    seed: int = field(default=0, metadata=dict(type=int))
+    onnx: bool = field(default=False, metadata=dict(action='store_true'))
 
     @property
     def folder(self) -> Path:
@@ -72,6 +83,33 @@ class Options:
         """Whether the model is named with its weights."""
         beside = Path(self.model).expanduser() / 'open_clip_config.json'
         return self.model.startswith(_SCHEMES) or beside.is_file()
+
+
+def add_options(parser: ArgumentParser) -> None:
+    """Add the fields of :class:`Options` to a command line.
+
+    What is not given is not set: the defaults are those of the class.
+    """
+    texts = re.findall(
+        r'^    (\w+): (.*?)(?=^    \w+: |\Z)',
+        inspect.getdoc(Options).partition('Attributes:\n')[2],
+        re.MULTILINE | re.DOTALL,
+    )
+    helps = {name: ' '.join(text.split()).rstrip('.') for name, text in texts}
+    for option in fields(Options):
+        text = helps.get(option.name, '').replace('%', '%%')
+        if option.name == 'images':
+            parser.add_argument(
+                'images', nargs='?', metavar='IMAGES', help=text
+            )
+            continue
+        if not any(option.default is no for no in (MISSING, None, False)):
+            text += f'; {option.default} by default'
+        parser.add_argument(
+            f'--{option.name.replace("_", "-")}',
+            **dict(option.metadata, default=SUPPRESS, help=text),
+        )
+    parser.set_defaults(images=None, classes=None)
 
 
 def _absolute(path: str) -> Path:
