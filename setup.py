@@ -120,11 +120,13 @@ setup(
         'numpy',
         'open_clip_torch>=3.0',
         'pillow',
+        'rich',
         'safetensors',
         'scikit-learn',
         'scipy',
         'torch>=2.6',
         'torchvision',
+        'yapf',
     ],
     # The two engines share their import names, so neither is a fixed
     # dependency: one of them, never both.

@@ -45,12 +45,8 @@ def look_at_images(task: Task, leave_out: Path, cores: int) -> Images:
             f'IMAGES: there are no images below {task.folder}, no file ends '
             f'in {", ".join(sorted(SUFFIXES))}'
         )
-    names, skipped = split_readable(
-        task.folder,
-        found,
-        cores,
-        Progress('looking at images', len(found)),
-    )
+    with Progress('looking at images', len(found)) as progress:
+        names, skipped = split_readable(task.folder, found, cores, progress)
     if len(names) < 2:
         reasons = [f'{name}: {why}' for name, why in skipped.items()]
         shown = '\n  '.join(reasons[:10] + ['...'] * (len(reasons) > 10))
@@ -63,9 +59,8 @@ def look_at_images(task: Task, leave_out: Path, cores: int) -> Images:
         return Images(names, [], skipped)
     folder = task.eval_folder
     label = dict(task.labelled)
-    good, bad = split_readable(
-        folder, list(label), cores, Progress('looking at --eval', len(label))
-    )
+    with Progress('looking at --eval', len(label)) as progress:
+        good, bad = split_readable(folder, list(label), cores, progress)
     if not good:
         name, why = next(iter(bad.items()))
         raise ValueError(

@@ -53,13 +53,13 @@ def probabilities(
     )
     loader = Runner.build_dataloader(loader)
     model = model.to(get_device()).eval()
-    progress = Progress(title, len(loader.dataset), stream=screen)
     found, done = [], 0
-    for batch in loader:
-        scores = [sample.pred_score for sample in model.test_step(batch)]
-        found.append(torch.stack(scores).cpu())
-        done += len(scores)
-        progress(done)
+    with Progress(title, len(loader.dataset), stream=screen) as progress:
+        for batch in loader:
+            scores = [sample.pred_score for sample in model.test_step(batch)]
+            found.append(torch.stack(scores).cpu())
+            done += len(scores)
+            progress(done)
     return torch.cat(found)
 
 

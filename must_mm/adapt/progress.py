@@ -6,12 +6,27 @@ import sys
 import time
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import (
+    ExitStack,
+    contextmanager,
+    redirect_stderr,
+    redirect_stdout,
+)
 from pathlib import Path
 from typing import TextIO
 
+import rich.progress
 from mmengine.hooks import Hook
 from mmengine.logging import MMLogger
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    ProgressColumn,
+    Task,
+    TextColumn,
+)
+from rich.text import Text
 
 EVERY, AT_MOST = 5.0, 60.0  # seconds between two lines
 
@@ -25,8 +40,24 @@ def duration(seconds: float) -> str:
     return f'{seconds / 3600:.1f} h'
 
 
+class _Left(ProgressColumn):
+    """The time that is left, in words."""
+
+    def render(self, task: Task) -> Text:
+        """Say it, once it can be told."""
+        return Text(_left(task))
+
+
+def _left(task: Task) -> str:
+    seconds = task.time_remaining
+    return '' if not seconds else f'{duration(seconds)} left'
+
+
 class Progress:
-    """Prints one line every few seconds, and every minute of a long run.
+    """Shows how far something is, within a ``with`` statement.
+
+    On a terminal a bar; elsewhere, as in a log file, one line every few
+    seconds, and every minute of a long run.
 
     Args:
         title: What is going on.
@@ -42,22 +73,47 @@ class Progress:
         done: int = 0,
         stream: TextIO | None = None,
     ) -> None:
-        self.title, self.total, self.first = title, total, done
-        self.stream = stream or sys.stdout
+        self.console = Console(file=stream or sys.stdout)
+        self.bar = rich.progress.Progress(
+            TextColumn('{task.description}', markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn('{task.fields[note]}', markup=False),
+            _Left(),
+            console=self.console,
+            get_time=time.monotonic,
+            speed_estimate_period=10 * AT_MOST,  # seconds
+            # what is printed meanwhile may be led elsewhere
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
+        self.bar.add_task(title, total=total, completed=done, note='')
         self.begin = self.printed = time.monotonic()
+
+    def __enter__(self) -> 'Progress':
+        if self.console.is_terminal:
+            self.bar.start()
+        return self
+
+    def __exit__(self, *_error) -> None:
+        if self.console.is_terminal:
+            self.bar.stop()
 
     def __call__(self, done: int, note: str = '') -> None:
         """Report that ``done`` steps are done, with a note behind."""
+        (task,) = self.bar.tasks
+        self.bar.update(task.id, completed=done, note=note)
+        if self.console.is_terminal:
+            return
         now = time.monotonic()
         pause = min(AT_MOST, max(EVERY, (now - self.begin) / 20))
-        if now - self.printed < pause and done < self.total:
+        if now - self.printed < pause and not task.finished:
             return
         self.printed = now
-        line = f'{self.title} {done}/{self.total}'
-        if self.first < done < self.total:
-            each = (now - self.begin) / (done - self.first)
-            line += f'  {duration(each * (self.total - done))} left'
-        print(line + note, file=self.stream, flush=True)
+        parts = f'{task.description} {done}/{task.total}', _left(task), note
+        print(
+            '  '.join(filter(None, parts)), file=self.console.file, flush=True
+        )
 
 
 class ProgressHook(Hook):
@@ -70,11 +126,12 @@ class ProgressHook(Hook):
     def __init__(self, stream: TextIO) -> None:
         self.stream = stream
         self.confident = None
+        self.shown = ExitStack()
 
     def before_train(self, runner) -> None:
         """Start counting, at the step of a resumed run."""
-        self.progress = Progress(
-            '  step', runner.max_iters, runner.iter, self.stream
+        self.progress = self.shown.enter_context(
+            Progress('  step', runner.max_iters, runner.iter, self.stream)
         )
 
     def after_train_iter(
@@ -84,9 +141,11 @@ class ProgressHook(Hook):
         share = float(outputs['conf_ratio'])
         past = share if self.confident is None else self.confident
         self.confident = past + 0.1 * (share - past)
-        self.progress(
-            runner.iter + 1, f'  confident {100 * self.confident:.0f} %'
-        )
+        self.progress(runner.iter + 1, f'confident {self.confident:.0%}')
+
+    def close(self) -> None:
+        """Take the bar away, however the training ended."""
+        self.shown.close()
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -256,8 +256,10 @@ def train(config: Path, run: Path, screen: TextIO) -> Path:
     # MMEngine shares logs between runs of one name within a process
     argv += ['--cfg-options', f'experiment_name=adapt-{time.time_ns()}']
     runner = build_runner('', 'train', argv)
-    runner.register_hook(ProgressHook(screen))
-    runner.train()
+    progress = ProgressHook(screen)
+    runner.register_hook(progress)
+    with closing(progress):
+        runner.train()
     checkpoint, _ = find_resumable(run)
     return Path(checkpoint)
 

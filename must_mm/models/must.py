@@ -148,6 +148,7 @@ class MUST(ImageClassifier):
         init_cfg: dict | None = None,
     ) -> None:
         check_type('model.backbone', backbone, dict, nn.Module)
+        check_type('model.neck', neck, dict, nn.Module, type(None))
         check_type('model.head', head, dict, nn.Module)
         check_type(
             'model.data_preprocessor', data_preprocessor, dict, type(None)
@@ -165,7 +166,7 @@ class MUST(ImageClassifier):
             decoder = mim_head = align_loss = None
         super().__init__(
             backbone=backbone,
-            neck=built('neck', neck),
+            neck=neck,
             head=head,
             data_preprocessor=dict(
                 dict(type='TwoViewDataPreprocessor'), **data_preprocessor or {}
