@@ -116,6 +116,7 @@ setup(
     },
     entry_points={'console_scripts': ['must-adapt = must_adapt.command:main']},
     install_requires=[
+        'filelock',
         'jinja2',
         'numpy',
         'open_clip_torch>=3.0',

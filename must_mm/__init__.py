@@ -24,6 +24,7 @@ from .datasets.seeding import EpochSampler, SeedSample
 from .datasets.skip_bad_images import SkipBadImages
 from .engine.autocast import AutocastOptimWrapper
 from .engine.bad_images import BadImageHook
+from .engine.batch_norm import BatchNormHook
 from .engine.blocks import CompileBlocksHook, RecomputeBlocksHook
 from .engine.checkpoint_hook import SafeCheckpointHook
 from .engine.collapse import CollapseHook
@@ -90,6 +91,7 @@ __all__ = [
     'AreaCrop',
     'BadImageHook',
     'BalancedLabels',
+    'BatchNormHook',
     'CIFAR100BGR',
     'CIFAR10BGR',
     'CLIPProjection',

@@ -59,8 +59,6 @@ def maect_config(
             if transform.type == 'RandomResizedCrop':
                 transform.scale = SIZE
     frozen = DEPTH * cfg.model.backbone.frozen_stages // full_depth(cfg)
-    cfg.optim_wrapper.pop('dtype')  # half precision needs a GPU
-    cfg.optim_wrapper.pop('loss_scale')
     cfg.merge_from_dict(
         {
             'model.backbone': dict(

@@ -9,6 +9,7 @@ custom_hooks = [
     dict(type='BadImageHook'),
 ]
 default_hooks = dict(
+    runtime_info=dict(type='LateRuntimeInfoHook'),
     timer=dict(type='IterTimerHook'),
     logger=dict(type='LoggerHook', interval=50),
     param_scheduler=dict(type='ParamSchedulerHook'),
@@ -19,7 +20,9 @@ default_hooks = dict(
 env_cfg = dict(
     cudnn_benchmark=False,
     mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
-    dist_cfg=dict(backend='nccl'),
+    # seconds: one node may fetch and embed while another waits, or rank 0
+    # check and write checkpoints
+    dist_cfg=dict(backend='nccl', timeout=3600),
 )
 vis_backends = [dict(type='LocalVisBackend')]
 visualizer = dict(type='UniversalVisualizer', vis_backends=vis_backends)

@@ -4,9 +4,7 @@
 _lr_per_256, _batch, _epochs = 1e-4, 1024, 20
 
 optim_wrapper = dict(
-    type='AmpOptimWrapper',
-    dtype='bfloat16',
-    loss_scale=1.0,
+    type='AutocastOptimWrapper',  # bfloat16
     constructor='HeadAndLayerDecayConstructor',
     optimizer=dict(
         type='AdamW',

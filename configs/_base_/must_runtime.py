@@ -25,6 +25,7 @@ default_hooks = dict(
     param_scheduler=dict(type='ParamSchedulerHook'),
     checkpoint=dict(type='SafeCheckpointHook', interval=1, max_keep_ckpts=2),
     sampler_seed=dict(type='DistSamplerSeedHook'),
+    batch_norm=dict(type='BatchNormHook'),
 )
 train_cfg = dict(by_epoch=True, max_epochs=30, val_interval=1)
 val_cfg = dict(type='TeacherStudentValLoop')
@@ -33,7 +34,9 @@ test_cfg = dict(type='TeacherStudentTestLoop')
 env_cfg = dict(
     cudnn_benchmark=False,
     mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
-    dist_cfg=dict(backend='nccl'),
+    # seconds: one node may fetch and embed while another waits, or rank 0
+    # check and write checkpoints
+    dist_cfg=dict(backend='nccl', timeout=3600),
 )
 vis_backends = [dict(type='LocalVisBackend')]
 visualizer = dict(type='UniversalVisualizer', vis_backends=vis_backends)

@@ -11,4 +11,6 @@
 _base_ = 'vit-b16_custom.py'
 
 model = dict(train_only=['LayerNorm', 'head.classifier', 'masking', 'decoder'])
-optim_wrapper = dict(type='AmpOptimWrapper', loss_scale='dynamic')
+# bfloat16; for a GPU older than NVIDIA's Ampere
+# dict(type='AmpOptimWrapper', loss_scale='dynamic')
+optim_wrapper = dict(type='AutocastOptimWrapper')

@@ -10,6 +10,7 @@ from mmengine.config import Config
 from mmpretrain.registry import MODELS
 from yapf.yapflib.yapf_api import FormatCode
 
+from ..engine.autocast import mixed_precision
 from ..runs.batch_rule import follow_batch
 from ..weights.clip_source import find_model, find_weights
 from ..weights.origin import function_of
@@ -233,7 +234,7 @@ def _optim_wrapper(settings: Settings) -> dict:
         ),
     )
     if settings.amp:
-        wrapper.update(type='AmpOptimWrapper', loss_scale='dynamic')
+        wrapper.update(mixed_precision())
     return wrapper
 
 
@@ -302,7 +303,7 @@ def _use_runtime(
         env_cfg=dict(
             cudnn_benchmark=False,
             mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
-            dist_cfg=dict(backend='nccl'),
+            dist_cfg=dict(backend='nccl', timeout=3600),
         ),
         visualizer=dict(
             type='UniversalVisualizer',

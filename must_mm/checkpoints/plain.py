@@ -7,6 +7,7 @@ that list, and makes every loader of MMEngine (``load_from``, ``resume``,
 to running code by itself, another keeps PyTorch's own default.
 """
 
+import errno
 import functools
 import io
 import os
@@ -15,6 +16,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -69,13 +71,19 @@ def plain_data_only(path: str | Path) -> Iterator[None]:
 
     Raises:
         ValueError: If the file is damaged or holds anything but data.
+        OSError: If it cannot be read now, damaged or not.
     """
     before = os.environ.get(_FORCE)
     os.environ[_FORCE] = '1'
     try:
         yield
-    except (FileNotFoundError, MemoryError):
+    except MemoryError:
         raise
+    except OSError as error:
+        if error.errno not in (None, errno.EINVAL):
+            raise
+        # of a place in the file that damaged bytes name
+        raise _damaged(path, error) from error
     except pickle.UnpicklingError as error:
         # PyTorch's own text advises to switch the protection off
         reason = str(error).split('WeightsUnpickler error:')[-1]
@@ -87,10 +95,7 @@ def plain_data_only(path: str | Path) -> Iterator[None]:
             + reason.split('Please use')[0].strip()
         ) from error
     except Exception as error:  # damaged bytes make parsers raise anything
-        raise ValueError(
-            f'{path} could not be read, it may be damaged: '
-            f'{type(error).__name__}: {error}'
-        ) from error
+        raise _damaged(path, error) from error
     finally:
         if before is None:
             del os.environ[_FORCE]
@@ -98,7 +103,14 @@ def plain_data_only(path: str | Path) -> Iterator[None]:
             os.environ[_FORCE] = before
 
 
-def check_sums(path: Path) -> None:
+def _damaged(path: str | Path, error: Exception) -> ValueError:
+    return ValueError(
+        f'{path} could not be read, it may be damaged: '
+        f'{type(error).__name__}: {error}'
+    )
+
+
+def check_sums(file: BinaryIO) -> None:
     """Compare an archive with the checksums in it, which PyTorch does not.
 
     Files of PyTorch's old format have none.
@@ -108,12 +120,12 @@ def check_sums(path: Path) -> None:
             or parts are compressed, which PyTorch never does.
         BadZipFile: If it is no whole archive.
     """
-    if not zipfile.is_zipfile(path):
+    if not zipfile.is_zipfile(file):
         return
-    with zipfile.ZipFile(path) as archive:
+    with zipfile.ZipFile(file) as archive:
         # a small file must not become a large one
         unpacked = sum(part.file_size for part in archive.infolist())
-        if unpacked > path.stat().st_size:
+        if unpacked > file.seek(0, os.SEEK_END):
             raise ValueError(f'its parts would take {unpacked:,} bytes')
         damaged = archive.testzip()
     if damaged:
@@ -131,6 +143,7 @@ def load_tensors(path: str | Path) -> dict:
         FileNotFoundError: If there is no such file.
         ValueError: If the file is no whole checkpoint, with what it is;
             if it holds anything but data, or no dict.
+        OSError: If it cannot be read now.
     """
     path = Path(path).expanduser()
     if not path.is_file():
@@ -143,8 +156,9 @@ def load_tensors(path: str | Path) -> dict:
             from safetensors.torch import load_file
 
             return load_file(path)
-        check_sums(path)
         with path.open('rb') as file:  # by a name, torch goes by its suffix
+            check_sums(file)
+            file.seek(0)
             content = torch.load(file, map_location='cpu', weights_only=True)
     if not isinstance(content, dict):
         raise ValueError(
@@ -192,6 +206,20 @@ for _prefix, _loader in list(CheckpointLoader._schemes.items()):
     )
 
 
+_kept: dict[str, dict] = {}
+
+
+def keep(path: str | Path, content: dict) -> None:
+    """Spare the next loader of a file in this process a second reading.
+
+    Args:
+        path: The file, as it will be named.
+        content: What :func:`load_tensors` has returned of it.
+    """
+    _kept.clear()
+    _kept[str(path)] = content
+
+
 @CheckpointLoader.register_scheme(prefixes='', force=True)
 def load_local(filename: str, map_location=None) -> dict:
     """MMEngine's loader of local files; tensors come to the CPU.
@@ -202,7 +230,8 @@ def load_local(filename: str, map_location=None) -> dict:
         FileNotFoundError: If there is no such file.
         ValueError: If it is no checkpoint of plain data.
     """
-    content = without_code(load_tensors(filename))
+    content = _kept.pop(str(filename), None) or load_tensors(filename)
+    content = without_code(content)
     state = content.get('state_dict', content)
     if not isinstance(state, dict) or not all(
         isinstance(name, str) for name in state

@@ -1,28 +1,70 @@
 """Which checkpoint a run goes on from: the newest one that is whole."""
 
+import math
+import time
+from collections.abc import Callable
 from numbers import Number
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from mmengine.runner import Runner
 
-from .plain import load_tensors
+from .plain import keep, load_tensors, plain_data_only
 
+T = TypeVar('T')
 POINTER = 'last_checkpoint'
+WAITS = (1, 4, 10)  # seconds, until a file is read again
 _PARTS = ('meta', 'state_dict', 'message_hub', 'optimizer')
 
 
-def check_resumable(path: str | Path) -> None:
-    """Refuse what a run cannot be resumed from.
+def check_resumable(path: str | Path) -> dict:
+    """Read a checkpoint, refuse what a run cannot be resumed from.
 
     Args:
         path: A checkpoint on a local disk.
 
+    Returns:
+        Its content.
+
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If it is damaged, or holds no whole state of a run.
+        OSError: If it still cannot be read after a while.
     """
-    check_parts(load_tensors(path), path)
+    content = patiently(load_tensors, path)
+    check_parts(content, path)
+    return content
+
+
+def patiently(read: Callable[[str | Path], T], path: str | Path) -> T:
+    """Read a file again if that fails for now, on a network's disk for one.
+
+    Raises:
+        OSError: If it fails for good.
+    """
+    for seconds in WAITS:
+        try:
+            return read(path)
+        except FileNotFoundError:
+            raise
+        except OSError:
+            time.sleep(seconds)
+    return read(path)
+
+
+def read_iteration(path: str | Path) -> float:
+    """Return the iteration that a checkpoint was written after.
+
+    Tensors are not read. Infinity, where the file does not tell: it is to be
+    looked at closely.
+    """
+    try:
+        with plain_data_only(path):
+            content = torch.load(path, map_location='meta', weights_only=True)
+        return float(content['meta']['iter'])
+    except (KeyError, TypeError, ValueError):
+        return math.inf
 
 
 def check_parts(content: dict, path: str | Path) -> None:
@@ -74,7 +116,7 @@ def check_state(runner: Runner, checkpoint: dict) -> None:
         p for group in optimizer.param_groups for p in group['params']
     ]
     wrong = []
-    if _form(saved.get('param_groups')) != _form(own['param_groups']):
+    if not _groups_fit(saved.get('param_groups'), own['param_groups']):
         wrong.append('optimizer.param_groups')
     if not _moments_fit(saved.get('state'), parameters):
         wrong.append('optimizer.state')
@@ -96,6 +138,25 @@ def check_state(runner: Runner, checkpoint: dict) -> None:
             "config of that run, or set load_from to start from the file's "
             'weights'
         )
+
+
+def _groups_fit(saved: object, own: list[dict]) -> bool:
+    """Whether an optimizer's saved groups have the form of its own.
+
+    Other versions of PyTorch know more options of an optimizer, or fewer: it
+    gives those that a file lacks their defaults.
+    """
+    if not isinstance(saved, list) or len(saved) != len(own):
+        return False
+    return all(
+        isinstance(group, dict)
+        and {'lr', 'params'} <= group.keys()
+        and all(
+            _form(group[key]) == _form(mine[key])
+            for key in group.keys() & mine.keys()
+        )
+        for group, mine in zip(saved, own, strict=True)
+    )
 
 
 def _moments_fit(state: object, parameters: list[torch.Tensor]) -> bool:
@@ -170,14 +231,22 @@ def is_remote(path: str) -> bool:
     return '://' in path
 
 
-def find_resumable(work_dir: str | Path) -> tuple[str | None, list[str]]:
+def _age(file: Path) -> tuple[float, int]:
+    return read_iteration(file), file.stat().st_mtime_ns
+
+
+def find_resumable(
+    work_dir: str | Path, to_load: bool = False
+) -> tuple[str | None, list[str]]:
     """Find the newest checkpoint of a run that is whole.
 
     ``last_checkpoint`` alone does not tell: a run may be killed before it is
-    updated, and the file that it names may be damaged or gone.
+    updated, and the file that it names may be damaged or gone. Neither do the
+    times of the files, which a copy changes: the iteration counts.
 
     Args:
         work_dir: Folder of the run.
+        to_load: Whether this process loads it next: see :func:`keep`.
 
     Returns:
         The checkpoint, ``None`` where the run has not written any; and for
@@ -185,6 +254,7 @@ def find_resumable(work_dir: str | Path) -> tuple[str | None, list[str]]:
 
     Raises:
         ValueError: If there are checkpoints but none is whole.
+        OSError: If one cannot be read now.
     """
     work_dir = Path(work_dir)
     pointer = work_dir / POINTER
@@ -199,14 +269,16 @@ def find_resumable(work_dir: str | Path) -> tuple[str | None, list[str]]:
     if named and not Path(named).is_file():
         skipped.append(f'{named}, which {pointer} names, is gone')
     for file in sorted(
-        files, key=lambda file: file.stat().st_mtime_ns, reverse=True
+        files, key=lambda file: patiently(_age, file), reverse=True
     ):
         try:
-            check_resumable(file)
-        except ValueError as error:
+            content = check_resumable(file)
+        except (FileNotFoundError, ValueError) as error:
             skipped.append(str(error))
-        else:
-            return str(file), skipped
+            continue
+        if to_load:
+            keep(file, content)
+        return str(file), skipped
     if skipped:
         raise ValueError(
             f'--resume: no checkpoint in {work_dir} can be resumed from: '

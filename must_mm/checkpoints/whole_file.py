@@ -1,6 +1,7 @@
 """Files appear whole or not at all: a crash leaves the old one or the new."""
 
 import os
+import platform
 import shutil
 from pathlib import Path
 
@@ -24,7 +25,9 @@ def write_whole(path: str | Path, data: bytes) -> None:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f'.{path.name}.{os.getpid()}{PARTIAL}')
+    # processes of several machines may share the folder
+    writer = f'{platform.node()}.{os.getpid()}'
+    partial = path.with_name(f'.{path.name}.{writer}{PARTIAL}')
     try:
         with open(partial, 'wb') as file:
             file.write(data)

@@ -28,3 +28,16 @@ class AutocastOptimWrapper(OptimWrapper):
             torch.autocast(device, torch.bfloat16),
         ):
             yield
+
+
+def mixed_precision() -> dict:
+    """Config of the optimizer's wrapper for mixed precision on this machine.
+
+    bfloat16 needs no scale of the loss and skips no step; GPUs older than
+    NVIDIA's Ampere only emulate it, slowly.
+    """
+    if torch.cuda.is_available() and not torch.cuda.is_bf16_supported(
+        including_emulation=False
+    ):
+        return dict(type='AmpOptimWrapper', loss_scale='dynamic')
+    return dict(type='AutocastOptimWrapper')

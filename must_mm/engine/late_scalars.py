@@ -18,7 +18,8 @@ class LateScalars:
     def add(self, values: dict) -> None:
         """Keep the scalars of an iteration, tensors or numbers."""
         tensors = [torch.as_tensor(v).detach() for v in values.values()]
-        device = next((t.device for t in tensors if not t.is_cpu), 'cpu')
+        host = torch.device('cpu')
+        device = next((t.device for t in tensors if not t.is_cpu), host)
         self._names.append(list(values))
         self._values += [
             tensor.float().reshape(1).to(device, non_blocking=True)

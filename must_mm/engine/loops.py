@@ -63,21 +63,29 @@ class _TeacherBesideStudent:
 
     @torch.no_grad()
     def run_iter(self, idx: int, data_batch: dict | Sequence) -> None:
-        """Predict one batch with student and teacher."""
+        """Predict one batch with student and teacher.
+
+        Hooks get the predictions of the one that is configured.
+        """
         phase = self.phase
         self.runner.call_hook(
             f'before_{phase}_iter', batch_idx=idx, data_batch=data_batch
         )
         model = unwrap(self.runner.model, MUST)
         configured = model.predict_with
-        for who, evaluator in self.evaluators.items():
-            model.predict_with = who
-            with torch.autocast(
-                model.data_preprocessor.device.type, enabled=self.fp16
-            ):
-                outputs = model.val_step(data_batch)
-            evaluator.process(data_samples=outputs, data_batch=data_batch)
-        model.predict_with = configured
+        # the configured one last: predictions may be set in the batch itself
+        order = sorted(self.evaluators, key=lambda who: who == configured)
+        try:
+            for model.predict_with in order:
+                with torch.autocast(
+                    model.data_preprocessor.device.type, enabled=self.fp16
+                ):
+                    outputs = model.val_step(data_batch)
+                self.evaluators[model.predict_with].process(
+                    data_samples=outputs, data_batch=data_batch
+                )
+        finally:
+            model.predict_with = configured
         self.runner.call_hook(
             f'after_{phase}_iter',
             batch_idx=idx,

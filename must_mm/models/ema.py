@@ -14,10 +14,10 @@ def ema_decay(step: int, start: float, end: float, warmup_steps: int) -> float:
     """Linear ramp ``d0 + (d1 - d0) * min(1, t / T_warm)`` (Sec. 3.1).
 
     Args:
-        step: Number ``t`` of optimizer steps before this one.
-        start: Decay ``d0`` at the first step, in [0, 1].
+        step: Number ``t`` of updates before this one.
+        start: Decay ``d0`` at the first update, in [0, 1].
         end: Decay ``d1`` after the ramp, in [0, 1].
-        warmup_steps: Length ``T_warm`` of the ramp in optimizer steps.
+        warmup_steps: Length ``T_warm`` of the ramp in updates.
     """
     ramp = min(1.0, step / warmup_steps) if warmup_steps else 1.0
     return start + (end - start) * ramp

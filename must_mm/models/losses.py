@@ -60,8 +60,9 @@ def log_mean_probability(logits: torch.Tensor) -> torch.Tensor:
     """Logarithm of the mean class probability over the global batch.
 
     Computed in log space and fp32, so that a class without any probability
-    mass gives a finite value. Under ``torch.distributed`` the mean spans all
-    ranks (of equal batch size) and the gradient flows through the gather.
+    mass gives a finite value. Under ``torch.distributed`` the mean spans the
+    samples of all ranks, of which one may have fewer, and the gradient flows
+    through the gather.
 
     Args:
         logits: This rank's logits, shape (B, K).
@@ -70,9 +71,10 @@ def log_mean_probability(logits: torch.Tensor) -> torch.Tensor:
         ``log p_bar``, shape (K,).
     """
     log_probs = F.log_softmax(logits.float(), dim=1)
-    log_sums = gather(log_probs.logsumexp(dim=0, keepdim=True))
-    count = len(log_sums) * len(logits)
-    return log_sums.logsumexp(dim=0) - math.log(count)
+    own = log_probs.new_full((1, 1), len(logits))
+    sums = gather(torch.cat([log_probs.logsumexp(0, keepdim=True), own], 1))
+    log_sums, counts = sums[:, :-1], sums[:, -1]
+    return log_sums.logsumexp(dim=0) - counts.sum().log()
 
 
 def fairness_loss(

@@ -3,13 +3,43 @@
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
-from mmengine.dist import get_rank, get_world_size
+from mmengine.dist import get_rank
 from mmpretrain.registry import MODELS
 
 from ..utils.distributed import gather
 from ..utils.validation import check_integer
 
 NO_SAMPLE = -1  # id and label of an entry that no sample has filled yet
+# SplitMix64's constants, as signed numbers
+_GOLDEN, _FIRST, _SECOND = (
+    constant - (1 << 64)
+    for constant in (
+        0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
+    )
+)  # fmt: skip
+
+
+def mixed(numbers: torch.Tensor) -> torch.Tensor:
+    """Turn any integers into seemingly random ones of 62 bits.
+
+    The finaliser of SplitMix64 (Steele et al., "Fast splittable pseudorandom
+    number generators", 2014), whose products may overflow.
+
+    Args:
+        numbers: 64-bit integers of any shape.
+
+    Returns:
+        Integers in [0, 2 ** 62), of the same shape and on the same device.
+    """
+    numbers = numbers + _GOLDEN
+    for shift, factor in ((30, _FIRST), (27, _SECOND)):
+        numbers = (numbers ^ _shifted(numbers, shift)) * factor
+    return _shifted(numbers ^ _shifted(numbers, 31), 2)
+
+
+def _shifted(numbers: torch.Tensor, by: int) -> torch.Tensor:
+    """Shift bits to the right, zeros come in: torch brings in the sign."""
+    return (numbers >> by) & ((1 << (64 - by)) - 1)
 
 
 @MODELS.register_module()
@@ -69,22 +99,20 @@ class NNQueue(nn.Module):
         if self.topk == 1:
             return similarity.argmax(dim=1)
         nearest = similarity.topk(self.topk, dim=1).indices
-        return nearest.gather(1, self._draw(len(query)).to(nearest.device))[
-            :, 0
-        ]
+        return nearest.gather(1, self._draw(len(query))[:, None])[:, 0]
 
     def _draw(self, batch: int) -> torch.Tensor:
-        """Draw a place below ``topk`` for each sample of this rank, (B, 1).
+        """Draw a place below ``topk`` for each sample of this rank, (B,).
 
-        Every rank draws for all of them, so that the ranks' draws differ and
-        their generators stay the same.
+        The draws are hashes of the seed and of the sample's place in the
+        batch of all ranks: a generator of the host would have to wait for
+        the seed, and one of a device draws as that device does.
         """
-        generator = torch.Generator().manual_seed(int(self.seed))
+        place = torch.arange(batch, device=self.seed.device)
+        place += get_rank() * batch
+        drawn = mixed(mixed(self.seed) + place) % self.topk
         self.seed += 1
-        places = torch.randint(
-            self.topk, (get_world_size() * batch, 1), generator=generator
-        )
-        return places[get_rank() * batch :][:batch]
+        return drawn
 
     @torch.no_grad()
     def enqueue(

@@ -13,7 +13,7 @@ from mmengine.model import BaseModule
 from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 
-from ..utils.distributed import gather
+from ..utils.distributed import gather, to_device
 from ..utils.validation import check_number
 from .ema import ema_update
 from .neighbour_queue import NO_SAMPLE
@@ -134,8 +134,12 @@ class NNCLRHead(BaseModule):
             the share of neighbours with the sample's label, in [0, 1].
         """
         embedded, predicted = zip(*map(self.embed, views), strict=True)
-        ids = self._sample_ids(data_samples).to(views[0].device)
-        labels = self._labels(data_samples).to(views[0].device)
+        labels = self._labels(data_samples)
+        labelled = bool((labels != NO_SAMPLE).all())  # asked on the host
+        labels, ids = (
+            to_device(numbers, views[0].device)
+            for numbers in (labels, self._sample_ids(data_samples))
+        )
         # Half precision could not tell the neighbours apart.
         with torch.autocast(views[0].device.type, enabled=False):
             z = [F.normalize(view.float(), dim=1) for view in embedded]
@@ -148,7 +152,7 @@ class NNCLRHead(BaseModule):
                 )
             ]
         found = dict(loss=sum(losses) / len(losses))
-        if (labels != NO_SAMPLE).all():
+        if labelled:
             agree = self.queue.labels[torch.stack(places)] == labels
             found['nn_accuracy'] = agree.float().mean()
         if self.training:

@@ -2,42 +2,24 @@
 
 A recipe states learning rate, EMA decays and ramp for its
 ``published_batch``. On a total batch ``B`` an epoch has ``published_batch /
-B`` times as many optimizer steps, so that, with ``r = B / published_batch``,
-the learning rate becomes ``r * lr``, a decay ``d ** r`` and the ramp
-``T_warm / r``: per image, the same progress and the same memory of the
-teacher.
+B`` times as many optimizer steps, so that the learning rate becomes ``B /
+published_batch`` times itself. Decays and ramp stay: the teacher is updated
+once per ``published_batch`` images, whatever the batch.
 """
 
 import os
-from inspect import signature
 
 from mmengine.config import Config
+from mmpretrain.registry import HOOKS
 
 from ..engine.ema_teacher import EMATeacherHook
+from ..utils.registry import is_a
 from ..utils.validation import check_integer
 
 KEY = 'published_batch'
-EMA_DEFAULTS = signature(EMATeacherHook).parameters
 WORLD_SIZE = dict(
     pytorch='WORLD_SIZE', slurm='SLURM_NTASKS', mpi='OMPI_COMM_WORLD_SIZE'
 )
-
-
-def scale_ema(
-    decays: tuple[float, float], warmup_steps: int, ratio: float
-) -> tuple[tuple[float, float], int]:
-    """Scale the decays and the ramp of the EMA teacher.
-
-    Args:
-        decays: Decay at the first step and after the ramp, in [0, 1].
-        warmup_steps: Length of the ramp, in optimizer steps.
-        ratio: Total batch over published batch.
-
-    Returns:
-        Decays and ramp for the total batch.
-    """
-    start, end = (decay**ratio for decay in decays)
-    return (start, end), round(warmup_steps / ratio)
 
 
 def count_processes(launcher: str) -> int:
@@ -92,26 +74,18 @@ def follow_batch(cfg: Config, processes: int) -> str | None:
     batch = total_batch(cfg, processes)
     optimizer = cfg.optim_wrapper.optimizer
     ratio = batch / published
-    lines = [f'learning rate {optimizer.lr:.4g} -> {optimizer.lr * ratio:.4g}']
+    changes = f'learning rate {optimizer.lr:.4g} -> {optimizer.lr * ratio:.4g}'
     optimizer.lr *= ratio
     for hook in cfg.get('custom_hooks', []):
-        if hook.type != 'EMATeacherHook':
-            continue
-        start, end, ramp = (
-            hook.get(name, EMA_DEFAULTS[name].default)
-            for name in ('decay_start', 'decay_end', 'warmup_steps')
-        )
-        old = (start, end), ramp
-        new = scale_ema(*old, ratio)
-        (hook.decay_start, hook.decay_end), hook.warmup_steps = new
-        lines += [
-            f'EMA decay {before:.6g} -> {after:.6g}'
-            for before, after in zip(old[0], new[0], strict=True)
-        ]
-        lines.append(f'ramp {old[1]} -> {new[1]} steps')
+        if is_a(HOOKS, hook, EMATeacherHook):
+            hook.setdefault('images_per_update', published)
+            changes += (
+                ', the EMA teacher is updated once per '
+                f'{hook.images_per_update} images'
+            )
     return (
         f'total batch {batch} ({processes} processes x '
         f'{cfg.train_dataloader.batch_size} images x '
         f'{cfg.optim_wrapper.get("accumulative_counts", 1)} accumulated), '
-        f'published batch {published}: {", ".join(lines)}'
+        f'published batch {published}: {changes}'
     )

@@ -1,19 +1,35 @@
 """From a command line to MMEngine's runner."""
 
 import argparse
+import os
+from datetime import timedelta
 from pathlib import Path
 
 import torch
 import torch.distributed as dist
 from mmengine.config import Config
+from mmengine.dist import init_dist
 from mmengine.logging import print_log
 from mmengine.runner import Runner
+from mmengine.utils.dl_utils import set_multi_processing
+from mmpretrain.registry import MODELS, TASK_UTILS
 
+from ..checkpoints.plain import keep
 from ..checkpoints.resume import check_resumable, find_resumable, is_remote
+from ..engine.autocast import mixed_precision
 from ..engine.guards import check_training_data
+from ..models.must import MUST
+from ..utils.distributed import from_main_process
+from ..utils.registry import is_a
 from .arguments import OverrideAction, naming_loader, without_start
 from .batch_rule import count_processes, follow_batch
 from .named_parts import merge_options
+
+LOCAL = dict(
+    pytorch='LOCAL_RANK',
+    slurm='SLURM_LOCALID',
+    mpi='OMPI_COMM_WORLD_LOCAL_RANK',
+)
 
 
 def parse_args(
@@ -44,7 +60,10 @@ def parse_args(
             'from the given one',
         )
         parser.add_argument(
-            '--amp', action='store_true', help='automatic mixed precision'
+            '--amp',
+            action='store_true',
+            help='mixed precision: bfloat16, or float16 and a scaled loss on '
+            'GPUs that have no bfloat16',
         )
     parser.add_argument(
         '--launcher',
@@ -82,55 +101,97 @@ def load_config(args: argparse.Namespace) -> Config:
     if checkpoint:
         cfg.load_from = checkpoint
     if getattr(args, 'amp', False):
-        cfg.optim_wrapper.type = 'AmpOptimWrapper'
-        cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+        for key in ('dtype', 'loss_scale'):
+            cfg.optim_wrapper.pop(key, None)
+        cfg.optim_wrapper.update(mixed_precision())
     return cfg
 
 
-def choose_checkpoint(cfg: Config, resume: str | None) -> list[str]:
+def choose_checkpoint(
+    cfg: Config, resume: str | None
+) -> tuple[bool, str | None, list[str]]:
     """Settle what a run goes on from.
 
     Args:
-        cfg: Config of the run; ``resume`` and ``load_from`` are set in place.
-            A run without any checkpoint yet begins as without ``--resume``.
+        cfg: Config of the run.
         resume: A checkpoint, ``'auto'`` for the newest whole one of the work
             dir, or ``None``.
 
     Returns:
-        What was chosen and what was skipped, to be logged.
+        ``resume`` and ``load_from`` for the runner: without any checkpoint
+        yet the run begins as without ``--resume``; and what was chosen and
+        what was skipped, to be logged.
 
     Raises:
         FileNotFoundError: If the given checkpoint does not exist.
         ValueError: If the given one, or any in the work dir, is not whole.
+        OSError: If a file cannot be read now.
     """
+    load_from = cfg.get('load_from')
     if cfg.get('resume') and not resume:
-        resume = cfg.get('load_from') or 'auto'
+        resume = load_from or 'auto'
     if not resume:
-        return []
+        return False, load_from, []
     if resume != 'auto':
         if not is_remote(resume):
-            check_resumable(resume)
-        cfg.resume, cfg.load_from = True, resume
-        return []
-    newest, skipped = find_resumable(cfg.work_dir)
+            keep(resume, check_resumable(resume))
+        return True, resume, []
+    newest, skipped = find_resumable(cfg.work_dir, to_load=True)
     if newest is None:
-        cfg.resume = False
-        return [f'--resume: no checkpoint in {cfg.work_dir}, the run begins']
-    cfg.resume, cfg.load_from = True, newest
-    return [f'--resume skips {reason}' for reason in skipped] + [
-        f'--resume goes on from {newest}'
-    ]
+        line = f'--resume: no checkpoint in {cfg.work_dir}, the run begins'
+        return False, load_from, [line]
+    return (
+        True,
+        newest,
+        [f'--resume skips {reason}' for reason in skipped]
+        + [f'--resume goes on from {newest}'],
+    )
 
 
-def use_gloo(cfg: Config) -> None:
+def prepare_start(cfg: Config) -> None:
+    """Build what the run starts from, before the processes meet.
+
+    A collective operation of those that wait would time out.
+    """
+    start = cfg.model.get('start') and TASK_UTILS.build(cfg.model.start)
+    if not hasattr(start, 'prepare'):
+        return
+    if torch.cuda.is_available() and cfg.launcher != 'none':
+        torch.cuda.set_device(int(os.environ.get(LOCAL[cfg.launcher], 0)))
+    start.prepare()
+
+
+def join_processes(cfg: Config) -> None:
+    """Let the processes meet, if there are several, as the runner would."""
+    if cfg.launcher == 'none':
+        return
+    env = cfg.get('env_cfg', {})
+    set_multi_processing(**env.get('mp_cfg', {}), distributed=True)
+    options = env.get('dist_cfg', {})
+    if cfg.launcher == 'pytorch' and not torch.cuda.is_available():
+        use_gloo(cfg, options.get('timeout'))
+    else:
+        init_dist(cfg.launcher, **options)
+
+
+def use_gloo(cfg: Config, timeout: float | None) -> None:
     """Join the processes over gloo: MMEngine's launcher needs CUDA.
 
     MMEngine binds every process to a GPU, and its data-parallel wrapper
     names a device, which PyTorch refuses for models on the CPU.
+
+    Args:
+        cfg: Config of the run, changed in place.
+        timeout: Seconds that an operation may take.
     """
-    dist.init_process_group('gloo')
+    dist.init_process_group(
+        'gloo', timeout=timeout and timedelta(seconds=timeout)
+    )
     cfg.model_wrapper_cfg = dict(
-        type='MMDistributedDataParallel', device_ids=None
+        type='MMDistributedDataParallel',
+        device_ids=None,
+        # as on GPUs: the ranks' buffers are equal, or averaged by a hook
+        broadcast_buffers=False,
     )
     print_log(
         f'no CUDA device: {dist.get_world_size()} processes on the CPU, '
@@ -147,7 +208,10 @@ def build_trainer(cfg: Config, args: argparse.Namespace) -> Runner:
         args: The command line.
     """
     changes = follow_batch(cfg, count_processes(args.launcher))
-    resumed = choose_checkpoint(cfg, args.resume)
+    # one choice for all: a file may be out of reach of one rank for a moment
+    cfg.resume, cfg.load_from, resumed = from_main_process(
+        lambda: choose_checkpoint(cfg, args.resume)
+    )
     runner = Runner.from_cfg(cfg)
     if changes:
         runner.logger.info(changes)
@@ -170,7 +234,7 @@ def build_tester(cfg: Config) -> Runner:
     Args:
         cfg: Config of the run, with ``load_from``.
     """
-    if cfg.model.get('type') == 'MUST':
+    if is_a(MODELS, cfg.model, MUST):
         runner = Runner.from_cfg(without_start(cfg))
         runner.cfg.model.start = cfg.model.get('start')
         runner.dump_config()
@@ -194,8 +258,9 @@ def build_runner(
     """
     args = parse_args(description, phase, argv)
     cfg = load_config(args)
-    if args.launcher == 'pytorch' and not torch.cuda.is_available():
-        use_gloo(cfg)
+    if phase == 'train':
+        prepare_start(cfg)
+    join_processes(cfg)
     if phase == 'train':
         return build_trainer(cfg, args)
     return build_tester(cfg)

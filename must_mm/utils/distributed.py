@@ -1,12 +1,17 @@
 """What reaches beyond one process or device: gathering, wrappers, copies."""
 
 import socket
+from collections.abc import Callable
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 import torch.nn as nn
+from mmengine.dist import broadcast_object_list, is_main_process
 from mmengine.model import is_model_wrapper
 from torch.distributed.nn.functional import all_gather
+
+T = TypeVar('T')
 
 
 def gather(tensor: torch.Tensor) -> torch.Tensor:
@@ -61,3 +66,22 @@ def to_device(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
     if device.type == 'cuda' and tensor.device.type == 'cpu':
         tensor = tensor.pin_memory()
     return tensor.to(device, non_blocking=True)
+
+
+def from_main_process(work: Callable[[], T]) -> T:
+    """Run ``work`` on rank 0 and give its result to all; fail together.
+
+    Raises:
+        RuntimeError: On the other ranks, if rank 0 failed.
+    """
+    found = [None, None]
+    if is_main_process():
+        try:
+            found[0] = work()
+        except Exception as error:
+            broadcast_object_list([None, f'{type(error).__name__}: {error}'])
+            raise
+    broadcast_object_list(found)
+    if found[1] is not None:
+        raise RuntimeError(f'rank 0 failed: {found[1]}')
+    return found[0]

@@ -1,7 +1,9 @@
-"""Where configs and tools lie: in the repository or in the package."""
+"""Where configs and tools lie, and what is kept between runs."""
 
+import os
 from pathlib import Path
 
+CACHE = 'MUST_MM_CACHE'
 _PACKAGE = Path(__file__).resolve().parents[1]
 
 
@@ -41,3 +43,9 @@ def tool_path(name: str) -> Path:
         FileNotFoundError: If there is no such tool.
     """
     return _find('tools', name)
+
+
+def cache_folder() -> Path:
+    """``$MUST_MM_CACHE``, or ``must_mm`` in the user's cache folder."""
+    default = Path(os.environ.get('XDG_CACHE_HOME', '~/.cache')) / 'must_mm'
+    return Path(os.environ.get(CACHE, default)).expanduser()

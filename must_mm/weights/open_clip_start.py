@@ -3,18 +3,24 @@
 import hashlib
 import json
 import logging
-import os
 import re
-from collections.abc import Callable
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from functools import cached_property
 from pathlib import Path
 
 import open_clip
 import torch
 import torch.nn as nn
-from mmengine.dist import broadcast_object_list, is_main_process
+from filelock import FileLock, Timeout
+from mmengine.device import get_device
 from mmengine.logging import print_log
 from mmpretrain.registry import TASK_UTILS
 
+from ..checkpoints.plain import load_tensors, save_tensors
+from ..utils.paths import cache_folder
 from ..utils.validation import check_integer, check_type
 from .clip_source import check_source, find_model, find_weights, load_clip
 from .convert import from_clip
@@ -26,34 +32,32 @@ from .start_file import (
     read_classifier,
     save_classifier,
 )
-from .text import Names, read_classes, read_templates, text_classifier
+from .text import (
+    Names,
+    as_classifier,
+    embed_prompts,
+    read_classes,
+    read_templates,
+)
 from .towers import is_plain_vit
 
-CACHE = 'MUST_MM_CACHE'
+SHOW_EVERY = 20  # seconds between lines of progress, and saves of it
 
 
-def cache_folder() -> Path:
-    """``$MUST_MM_CACHE``, or ``must_mm`` in the user's cache folder."""
-    default = Path(os.environ.get('XDG_CACHE_HOME', '~/.cache')) / 'must_mm'
-    return Path(os.environ.get(CACHE, default)).expanduser()
-
-
-def on_main_process(work: Callable[[], None]) -> None:
-    """Run ``work`` on rank 0 while the others wait; fail together.
-
-    Raises:
-        RuntimeError: On the other ranks, if rank 0 failed.
-    """
-    if is_main_process():
-        try:
-            work()
-        except Exception as error:
-            broadcast_object_list([f'{type(error).__name__}: {error}'])
-            raise
-    shared = [None]
-    broadcast_object_list(shared)
-    if shared[0] is not None:
-        raise RuntimeError(f'rank 0 failed: {shared[0]}')
+@contextmanager
+def one_at_a_time(path: Path) -> Iterator[None]:
+    """Keep all other processes that share the folder from making a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path.with_name(f'{path.name}.lock'))
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        print_log(f'waiting for the process that makes {path}', 'current')
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 @TASK_UTILS.register_module()
@@ -62,8 +66,10 @@ class OpenCLIPStart:
 
     Vision tower, projection, text classifier and logit scale are built once
     and kept in a file named by the content they depend on, which
-    :class:`ConvertedStart` can read as well; only one rank builds it. The
-    text tower is not needed after that.
+    :class:`ConvertedStart` can read as well. Of all processes that share the
+    folder one builds it while the others wait for its lock, in no collective
+    operation, which would time out. Interrupted, the next one goes on from
+    the prompts that are embedded. The text tower is not needed after that.
 
     Args:
         model: What :func:`find_model` takes: the name of an open_clip
@@ -112,9 +118,9 @@ class OpenCLIPStart:
         self.image_size = image_size
         self.cache_dir = Path(cache_dir or cache_folder()).expanduser()
 
-    @property
-    def path(self) -> Path:
-        """The cached file, named by what its content depends on."""
+    @cached_property
+    def digest(self) -> str:
+        """What the content of the file depends on, in 16 hex digits."""
         weights = local_file(self.model, self.pretrained)
         function = function_of(self.model, self.pretrained)
         content = dict(
@@ -129,26 +135,36 @@ class OpenCLIPStart:
             templates=self.templates,
             image_size=self.image_size,
         )
-        digest = hashlib.sha256(
-            json.dumps(content, sort_keys=True).encode()
-        ).hexdigest()
-        name = re.sub(r'[^\w.-]+', '-', self.model.rpartition('/')[2])
-        return self.cache_dir / f'{name}-{digest[:16]}.pth'
+        text = json.dumps(content, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
-    def build(self, path: str | Path | None = None) -> None:
+    @property
+    def path(self) -> Path:
+        """The cached file, named by what its content depends on."""
+        name = re.sub(r'[^\w.-]+', '-', self.model.rpartition('/')[2])
+        return self.cache_dir / f'{name}-{self.digest}.pth'
+
+    def build(
+        self,
+        path: str | Path | None = None,
+        device: str | torch.device | None = None,
+    ) -> None:
         """Build the zero-shot classifier and write its file.
 
         Args:
             path: The file; :attr:`path` by default.
+            device: Where to embed the prompts; the accelerator, if there is
+                one, by default.
         """
-        path = path or self.path
+        path = Path(path or self.path)
+        device = torch.device(device or get_device())
         notes = check_source(self.model, self.pretrained)
         function = function_of(self.model, self.pretrained)
         print_log(
             f'building the zero-shot classifier of {self.model} '
             f'({self.pretrained or "its own weights"}; {function}; '
             f'{function.known}): {len(self.classes)} classes x '
-            f'{len(self.templates)} templates -> {path}',
+            f'{len(self.templates)} templates on {device.type} -> {path}',
             'current',
         )
         for note in notes:
@@ -161,15 +177,12 @@ class OpenCLIPStart:
             state = from_clip(tower)
         else:
             state = {f'backbone.visual.{k}': v for k, v in tower.items()}
-        state['head.classifier'] = text_classifier(
-            clip,
-            open_clip.get_tokenizer(self.model),
-            self.classes,
-            self.templates,
-        )
         state['head.logit_scale'] = (
             clip.logit_scale.detach().float().exp().squeeze()
         )
+        clip.visual = None  # only the text tower goes to the device
+        partial = path.with_name(f'.{path.name}.{self.digest}.prompts')
+        state['head.classifier'] = self._classifier(clip.to(device), partial)
         save_classifier(
             path,
             state,
@@ -184,10 +197,49 @@ class OpenCLIPStart:
             model=self.model,
             pretrained=self.pretrained,
         )
+        partial.unlink(missing_ok=True)
+        if device.type == 'cuda':
+            del clip
+            torch.cuda.empty_cache()
 
-    def prepare(self) -> Path:
-        """Return :attr:`path`, built by one rank if need be."""
-        on_main_process(lambda: self.path.is_file() or self.build())
+    def _classifier(self, clip: nn.Module, partial: Path) -> torch.Tensor:
+        """Embed the prompts, with progress shown and kept in ``partial``."""
+        total = len(self.classes) * len(self.templates)
+        known = load_tensors(partial) if partial.is_file() else {}
+        begun = done = known.get('done', 0)
+        if begun:
+            line = f'{begun:,} of {total:,} prompts were embedded before'
+            print_log(line, 'current')
+        started = shown = time.monotonic()
+        for done, sums in embed_prompts(
+            clip,
+            open_clip.get_tokenizer(self.model),
+            self.classes,
+            self.templates,
+            **known,
+        ):
+            now = time.monotonic()
+            if now - shown >= SHOW_EVERY:
+                shown = now
+                save_tensors(dict(done=done, sums=sums), partial)
+                left = (now - started) / (done - begun) * (total - done)
+                print_log(
+                    f'{done:,} of {total:,} prompts are embedded, about '
+                    f'{timedelta(seconds=round(left))} left',
+                    'current',
+                )
+        return as_classifier(sums)
+
+    def prepare(self, device: str | torch.device | None = None) -> Path:
+        """Return :attr:`path`, built by one process if need be.
+
+        Args:
+            device: See :meth:`build`.
+        """
+        if not self.path.is_file():
+            with one_at_a_time(self.path):
+                if not self.path.is_file():
+                    self.build(device=device)
         return self.path
 
     def load(self) -> dict[str, torch.Tensor]:
@@ -197,4 +249,5 @@ class OpenCLIPStart:
     def load_into(self, model: nn.Module) -> None:
         """Load the classifier; see :meth:`ConvertedStart.load_into`."""
         check_classes(model.head, len(self.classes), 'model.start.classes')
-        ConvertedStart(self.prepare()).load_into(model)
+        device = next(model.parameters()).device
+        ConvertedStart(self.prepare(device)).load_into(model)

@@ -13,11 +13,15 @@ import hashlib
 import json
 import re
 import zipfile
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import open_clip
 from open_clip.transform import PreprocessCfg, merge_preprocess_dict
+
+from ..checkpoints.whole_file import write_whole
+from ..utils.paths import cache_folder
 
 _KEYS = ('mean', 'std', 'interpolation', 'resize_mode')
 CONFIG = 'open_clip_config.json'
@@ -174,15 +178,23 @@ def is_jit_archive(path: str | Path) -> bool:
 
 
 def sha256(path: Path) -> str:
-    """The SHA-256 of a file, which is read once."""
+    """The SHA-256 of a file, read once for as long as it stays the same.
+
+    It is noted in the cache's folder, by the file's path, size and time.
+    """
     stat = path.stat()
-    return _sha256(path, stat.st_size, stat.st_mtime_ns)
-
-
-@functools.lru_cache(maxsize=32)
-def _sha256(path: Path, size: int, changed: int) -> str:
+    identity = f'{path.resolve()} {stat.st_size} {stat.st_mtime_ns}'
+    name = hashlib.sha256(identity.encode()).hexdigest()[:16]
+    note = cache_folder() / 'digests' / name
+    if note.is_file() and len(known := note.read_text()) == 64:
+        return known
+    digest = hashlib.sha256()
     with path.open('rb') as file:
-        return hashlib.file_digest(file, 'sha256').hexdigest()
+        while block := file.read(1 << 24):
+            digest.update(block)
+    with suppress(OSError):  # others' caches may be read alone
+        write_whole(note, digest.hexdigest().encode())
+    return digest.hexdigest()
 
 
 @functools.lru_cache(maxsize=32)

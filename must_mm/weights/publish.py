@@ -110,7 +110,7 @@ def plain_classifier(
         _fold_scale(model, state)
     if (
         model['backbone']['type'] == 'VisionTransformer'
-        and model['neck']['type'] == 'CLIPProjection'
+        and model.get('neck', {}).get('type') == 'CLIPProjection'
         and model['head']['type'] == 'LinearClsHead'
     ):
         _use_linear_neck(model, state)

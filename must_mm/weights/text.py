@@ -5,12 +5,14 @@ normalised again (MUST Sec. 3.1; CLIP Sec. 3.1.4).
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
+from torch.func import functional_call
 
 from ..datasets import names as known
 from ..utils.validation import check_strings
@@ -94,28 +96,113 @@ def read_templates(source: Names, key: str = 'templates') -> list[str]:
     return templates
 
 
+def prompt_ends(model: nn.Module, tokens: torch.Tensor) -> torch.Tensor | None:
+    """Find how many tokens of a prompt its embedding can depend on.
+
+    A causal text tower that reads the prompt off its last token sees nothing
+    behind that; any other sees the padding as well.
+
+    Args:
+        model: An open_clip model.
+        tokens: Prompts, (N, L).
+
+    Returns:
+        Numbers of tokens, (N,), or ``None`` where all ``L`` count.
+    """
+    tower = getattr(model, 'text', model)
+    pool = getattr(tower, 'text_pool_type', getattr(tower, 'pool_type', None))
+    if (
+        not isinstance(getattr(tower, 'attn_mask', None), torch.Tensor)
+        or getattr(tower, 'cls_emb', None) is not None
+        or pool not in ('argmax', 'eos')
+    ):
+        return None
+    if pool == 'eos':
+        end = getattr(tower, 'text_eos_id', getattr(tower, 'eos_id', None))
+        tokens = tokens == end
+    return tokens.int().argmax(dim=1) + 1
+
+
+def _encode_cut(model: nn.Module, tokens: torch.Tensor) -> torch.Tensor:
+    """Embed prompts (B, l) in a causal tower cut to ``l`` tokens."""
+    tower = getattr(model, 'text', model)
+    length = tokens.shape[1]
+    cut = dict(
+        attn_mask=tower.attn_mask[:length, :length],
+        positional_embedding=tower.positional_embedding[:length],
+    )
+    if tower is not model:
+        found = functional_call(tower, cut, (tokens,))
+        return found[0] if isinstance(found, tuple) else found
+    found = functional_call(model, cut, kwargs=dict(text=tokens))
+    return found['text_features'] if isinstance(found, dict) else found[1]
+
+
 @torch.no_grad()
-def text_classifier(
+def embed_prompts(
     model: nn.Module,
     tokenizer,
     classes: Sequence[str],
     templates: Sequence[str],
-) -> torch.Tensor:
-    """Embed every class.
+    done: int = 0,
+    sums: torch.Tensor | None = None,
+    batch_size: int = 256,
+) -> Iterator[tuple[int, torch.Tensor]]:
+    """Embed the prompts of all classes, short ones first.
+
+    A causal text tower sees no more tokens than the longest prompt of a batch
+    has, which changes nothing but the time.
 
     Args:
         model: An open_clip model in eval mode.
         tokenizer: Its tokenizer.
         classes: ``K`` class names.
         templates: Prompt templates with one ``{}`` each.
+        done: Number of prompts embedded before, in the same order.
+        sums: What these gave.
+        batch_size: Prompts in a batch.
+
+    Yields:
+        After each batch the number of prompts embedded so far, and for every
+        class the sum of their normalised features, float64, (K, E).
+    """
+    device = next(model.parameters()).device
+    tokens = tokenizer(
+        [template.replace('{}', c) for c in classes for template in templates]
+    )
+    ends, encode = prompt_ends(model, tokens), partial(_encode_cut, model)
+    if ends is None:
+        ends = torch.full((len(tokens),), tokens.shape[1])
+        encode = model.encode_text
+    for batch in ends.argsort(stable=True)[done:].split(batch_size):
+        ids = tokens[batch, : ends[batch].max()].to(device)
+        feats = F.normalize(encode(ids).float(), dim=-1).cpu().double()
+        if sums is None:
+            sums = feats.new_zeros(len(classes), feats.shape[1])
+        sums.index_add_(0, batch // len(templates), feats)
+        done += len(batch)
+        yield done, sums
+
+
+def as_classifier(sums: torch.Tensor) -> torch.Tensor:
+    """Normalise the mean features of the classes, (K, E).
 
     Returns:
         ``W``, float32, shape (E, K), columns of unit length.
     """
-    columns = []
-    for name in classes:
-        prompts = [template.replace('{}', name) for template in templates]
-        features = model.encode_text(tokenizer(prompts)).float()
-        mean = F.normalize(features, dim=-1).mean(dim=0)
-        columns.append(F.normalize(mean, dim=0))
-    return torch.stack(columns, dim=1)
+    return F.normalize(sums, dim=1).T.float().contiguous()
+
+
+def text_classifier(
+    model: nn.Module,
+    tokenizer,
+    classes: Sequence[str],
+    templates: Sequence[str],
+) -> torch.Tensor:
+    """Embed every class; see :func:`embed_prompts`.
+
+    Returns:
+        ``W``, float32, shape (E, K), columns of unit length.
+    """
+    *_, (_, sums) = embed_prompts(model, tokenizer, classes, templates)
+    return as_classifier(sums)

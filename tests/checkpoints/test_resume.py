@@ -1,5 +1,6 @@
 """The newest whole checkpoint is the one a run goes on from."""
 
+import errno
 import os
 import shutil
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from must_mm.checkpoints import plain, resume
 from must_mm.checkpoints.plain import load_tensors, save_tensors
 from must_mm.checkpoints.resume import check_resumable, find_resumable
 from tests.tiny import assert_same_tensors, launch, tiny_config, train
@@ -73,6 +75,89 @@ def test_damaged_one_is_skipped(run, damage):
     found, (reason,) = find_resumable(run)
     assert found == f'{run}/epoch_2.pth'
     assert 'epoch_3.pth' in reason
+
+
+def test_the_iteration_counts_not_the_time(run):
+    """A copy writes the files in any order."""
+    for age, name in enumerate(('epoch_3.pth', 'epoch_1.pth', 'epoch_2.pth')):
+        os.utime(run / name, (1e9 + age, 1e9 + age))
+    flip(run / 'epoch_3.pth')
+    found, (reason,) = find_resumable(run)
+    assert found == f'{run}/epoch_2.pth' and 'epoch_3.pth' in reason
+
+
+def fail_now(monkeypatch, name: str, times: int) -> None:
+    """Let a file be out of reach for some readings."""
+    monkeypatch.setattr(resume, 'WAITS', (0, 0))
+    left = [times]
+
+    def reading(path):
+        if path.name == name and left[0]:
+            left[0] -= 1
+            raise OSError(errno.ESTALE, 'Stale file handle', str(path))
+        return load_tensors(path)
+
+    monkeypatch.setattr(resume, 'load_tensors', reading)
+
+
+def test_file_out_of_reach_for_a_moment(run, monkeypatch):
+    fail_now(monkeypatch, 'epoch_3.pth', times=2)
+    assert find_resumable(run) == (f'{run}/epoch_3.pth', [])
+
+
+def test_file_out_of_reach_is_not_damaged(run, monkeypatch):
+    """To go on from an older one would lose an epoch."""
+    fail_now(monkeypatch, 'epoch_3.pth', times=9)
+    with pytest.raises(OSError, match='Stale.*epoch_3.pth'):
+        find_resumable(run)
+
+
+def test_each_file_is_read_once(config, run, tmp_path, monkeypatch):
+    """To check it and to resume from it; the others not at all."""
+    read = []
+    check_sums = plain.check_sums
+
+    def noted(file):
+        read.append(Path(file.name).name)
+        check_sums(file)
+
+    monkeypatch.setattr(plain, 'check_sums', noted)
+    config.train_cfg.max_epochs = 4
+    config.dump(tmp_path / 'tiny.py')
+    for which in ([], [run / 'epoch_2.pth']):
+        read.clear()
+        runner = launch('train', tmp_path / 'tiny.py', '--resume', *which)
+        runner.train()
+        assert runner.iter == 12
+        assert read == ['epoch_2.pth' if which else 'epoch_3.pth']
+
+
+def test_option_that_another_torch_knows(config, run):
+    """One that the file lacks, and one that this torch lacks."""
+    content = load_tensors(run / 'epoch_2.pth')
+    for group in content['optimizer']['param_groups']:
+        del group['capturable']
+        group['of_another_version'] = True
+    save_tensors(content, run / 'epoch_2.pth')
+    config.resume, config.load_from = True, str(run / 'epoch_2.pth')
+    runner = train(config)
+    assert runner.iter == 9
+    groups = runner.optim_wrapper.optimizer.param_groups
+    assert not any(group['capturable'] for group in groups)
+
+
+@pytest.mark.parametrize('key', ['lr', 'params', 'betas'])
+def test_groups_of_another_optimizer(config, run, key):
+    content = load_tensors(run / 'epoch_2.pth')
+    groups = content['optimizer']['param_groups']
+    if key == 'betas':
+        groups[0][key] = 0.9
+    else:
+        del groups[0][key]
+    save_tensors(content, run / 'epoch_2.pth')
+    config.resume, config.load_from = True, str(run / 'epoch_2.pth')
+    with pytest.raises(ValueError, match=r'optimizer\.param_groups'):
+        train(config)
 
 
 def test_half_written_one_is_no_candidate(run):

@@ -40,8 +40,8 @@ def test_results_pass_unchanged():
 
 
 def test_index_pickles_and_counts_as_an_integer():
-    index = pickle.loads(pickle.dumps(EpochIndex(7, 3, 1)))
-    assert (index, index.epoch, index.seed) == (7, 3, 1)
+    index = pickle.loads(pickle.dumps(EpochIndex(9, 3, 1) - 2))
+    assert (index, index.epoch, index.seed, index.place) == (7, 3, 1, 9)
     assert list('abcdefgh')[index] == 'h'
 
 
@@ -134,3 +134,75 @@ def test_the_pipeline_passes_labels_and_masks_on(images):
     assert len(sample['inputs']) == 2
     assert sample['data_samples'].mask.shape == (4, 4)
     assert sample['data_samples'].gt_label.item() == 1
+
+
+WRAPPERS = {
+    'repeat': lambda part: dict(type='RepeatDataset', times=2, dataset=part),
+    'concat': lambda part: dict(type='ConcatDataset', datasets=[part, part]),
+    'balanced': lambda part: dict(
+        type='ClassBalancedDataset', oversample_thr=0.9, dataset=part
+    ),
+    'folds': lambda part: dict(
+        type='KFoldDataset', num_splits=3, fold=1, dataset=part
+    ),
+    'skip': lambda part: dict(
+        part, type='SkipBadImages', dataset=part['type']
+    ),
+    'nested': lambda part: dict(
+        type='ConcatDataset',
+        datasets=[part, dict(type='RepeatDataset', times=2, dataset=part)],
+    ),
+}
+
+
+@pytest.mark.parametrize('wrapper', WRAPPERS)
+def test_wrapped_data_sets_draw_fresh_noise(plain, images, wrapper):
+    """In every epoch, with every seed, and for each place of a sample."""
+    part = dataset(images, TRAIN_PIPELINE)
+    plain.train_dataloader.dataset = WRAPPERS[wrapper](part)
+    runner = build(plain)
+    loader = runner.build_dataloader(plain.train_dataloader, seed=3)
+    sampler = loader.sampler
+    last = len(loader.dataset) - 1
+    sampler.shuffle = False
+
+    def view(epoch, seed, at=last):
+        sampler.set_epoch(epoch)
+        sampler.seed = seed
+        return loader.dataset[list(sampler)[at]]['inputs'][1]
+
+    first = view(0, 3)
+    assert torch.equal(first, view(0, 3))
+    assert not torch.equal(first, view(1, 3))
+    assert not torch.equal(first, view(0, 4))
+    if wrapper == 'repeat':  # the same image twice, in one epoch
+        assert not torch.equal(first, view(0, 3, at=last // 2))
+
+
+class Forgetful:
+    """A wrapper of somebody else, with a table of its own."""
+
+    def __init__(self, inner):
+        self.dataset = inner
+        self.order = list(range(len(inner)))
+
+    def __len__(self):
+        return len(self.order)
+
+    def __getitem__(self, index):
+        return self.dataset[self.order[index]]
+
+
+def test_a_wrapper_that_drops_the_epoch_is_refused():
+    with pytest.raises(TypeError, match="type='Forgetful'.*draws of the fir"):
+        EpochSampler(Forgetful(list(range(9))))
+
+
+def test_ranks_with_more_samples_than_others(monkeypatch):
+    monkeypatch.setattr(
+        'mmengine.dataset.sampler.get_dist_info', lambda: (0, 2)
+    )
+    assert len(EpochSampler(list(range(9)))) == 5
+    assert len(EpochSampler(list(range(8)), round_up=False)) == 4
+    with pytest.raises(ValueError, match='round_up=False.*9 samples'):
+        EpochSampler(list(range(9)), round_up=False)

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from must_mm.engine.autocast import mixed_precision
 from tests.tiny import build, train, weights
 
 
@@ -49,3 +50,25 @@ def test_accumulation(amp_config):
     before = weights(build(amp_config))
     after = weights(train(amp_config))
     assert any(not torch.equal(after[name], before[name]) for name in before)
+
+
+@pytest.mark.parametrize(
+    'gpu, has_it, kind',
+    [
+        (False, False, 'AutocastOptimWrapper'),
+        (True, True, 'AutocastOptimWrapper'),
+        (True, False, 'AmpOptimWrapper'),
+    ],
+)
+def test_bfloat16_where_the_hardware_has_it(monkeypatch, gpu, has_it, kind):
+    def supported(including_emulation):
+        assert not including_emulation
+        return has_it
+
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: gpu)
+    monkeypatch.setattr(torch.cuda, 'is_bf16_supported', supported)
+    found = mixed_precision()
+    assert found['type'] == kind
+    assert found.get('loss_scale') == (
+        'dynamic' if kind == 'AmpOptimWrapper' else None
+    )

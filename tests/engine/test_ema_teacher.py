@@ -1,5 +1,7 @@
 """The EMA teacher: ramp, trajectory, accumulation, resume, validation."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from mmengine.hooks import Hook
@@ -132,6 +134,128 @@ def test_one_update_per_optimizer_step(config):
     assert teacher_hook(runner).step == steps == 5
 
 
+@pytest.mark.parametrize(
+    'per_update, updates',
+    [
+        (16, {1: 1, 3: 1, 5: 1, 7: 1}),  # every second step of 8
+        (12, {1: 1, 2: 1, 4: 1, 5: 1, 7: 1, 8: 1}),
+        (4, {step: 2 for step in range(9)}),  # two at once
+    ],
+)
+def test_one_update_per_so_many_images(config, per_update, updates):
+    config.custom_hooks[0].images_per_update = per_update
+    seen = Trajectory()
+    runner = train(config, seen)
+    taken = 0
+    for iteration in range(9):
+        before, after = seen.states[iteration : iteration + 2]
+        decay = 1.0
+        for _ in range(updates.get(iteration, 0)):
+            decay *= START + (END - START) * min(1, taken / WARMUP)
+            taken += 1
+        assert_average(after, before, decay)
+        assert (decay < 1) == (
+            not torch.equal(
+                after['teacher.head.classifier'],
+                before['teacher.head.classifier'],
+            )
+        )
+    hook = teacher_hook(runner)
+    assert hook.step == taken
+    assert hook.images == 9 * 8 - per_update * taken
+
+
+def test_images_are_counted_across_accumulation_and_resume(config):
+    """Steps of 16 images, an update for 24 of them; a rest of one epoch."""
+    config.custom_hooks[0].images_per_update = 24
+    config.optim_wrapper.accumulative_counts = 2
+    config.train_cfg.max_epochs = 1
+    train(config)
+    path = f'{config.work_dir}/epoch_1.pth'
+    # 16 images, then the 8 that end the epoch
+    assert load_tensors(path)['ema_teacher'] == dict(step=1, images=0)
+    config.custom_hooks[0].images_per_update = 20
+    train(config)
+    assert load_tensors(path)['ema_teacher'] == dict(step=1, images=4)
+    config.train_cfg.max_epochs, config.resume = 2, True
+    hook = teacher_hook(train(config))
+    assert (hook.step, hook.images) == (2, 8)
+
+
+def driven(images_per_update, batch: int, teacher, student) -> tuple:
+    """A hook of a run of one process, and that run."""
+    hook = EMATeacherHook(
+        decay_start=0.9998,
+        decay_end=0.9998,
+        warmup_steps=0,
+        images_per_update=images_per_update,
+    )
+    hook._averaged, hook._current = [teacher], [student]
+    runner = SimpleNamespace(
+        train_dataloader=SimpleNamespace(batch_size=batch),
+        optim_wrapper=SimpleNamespace(should_update=lambda: True),
+        message_hub=SimpleNamespace(update_scalar=lambda *_: None),
+    )
+    return hook, runner
+
+
+@pytest.mark.parametrize('batch', [16, 64, 1024])
+def test_teacher_in_float32_follows_one_in_float64(batch):
+    """Weights that move by 0.5 % in 500 updates of 1024 images.
+
+    The float64 teacher takes a step of the scaled decay for every batch. That
+    of float32 has to follow its way within 2 %: it sees the student once in
+    1024 images (0.2 %) and rounds. With the scaled decay it would not.
+    """
+    per_update, updates = 1024 // batch, 500
+    start = torch.randn(1000, generator=torch.Generator().manual_seed(0))
+    start = start.double()
+    exact, teacher, scaled = start.clone(), start.float(), start.float()
+    student = start.float()
+    hook, runner = driven(1024, batch, teacher, student)
+    decay = 0.9998 ** (batch / 1024)
+    for step in range(1, updates * per_update + 1):
+        weights = start * (1 + 0.005 * step / (updates * per_update))
+        student.copy_(weights)
+        exact.lerp_(weights, 1 - decay)
+        scaled.lerp_(student, 1 - decay)
+        hook._after_step(None, (), {})
+        hook.after_train_iter(runner, step)
+    assert hook.step == updates
+
+    def error(found):
+        return ((found - exact).norm() / (exact - start).norm()).item()
+
+    assert error(teacher) < 0.02
+    if batch == 16:
+        assert error(scaled) > 0.5  # it all but stands still
+
+
+@pytest.mark.parametrize('fused', [False, True])
+@pytest.mark.parametrize('per_update', [None, 16])
+def test_a_step_that_mixed_precision_skips_does_not_count(fused, per_update):
+    """Where it is skipped on the device as well as where on the host."""
+    student = nn.Parameter(torch.ones(3))
+    teacher = torch.zeros(3)
+    optimizer = torch.optim.AdamW([student], lr=0.1, fused=fused)
+    scaler = torch.amp.GradScaler('cpu', init_scale=2.0)
+    hook, runner = driven(per_update, 8, teacher, student.detach())
+    optimizer.register_step_post_hook(hook._after_step)
+    taken = []
+    for finite in (True, False, False, True, True, False, True):
+        scaler.scale(torch.ones(()))
+        student.grad = torch.full((3,), 1.0 if finite else torch.inf)
+        scaler.step(optimizer)
+        scaler.update()
+        hook.after_train_iter(runner, 0)
+        taken.append(hook.step)
+    by_step = [1, 1, 1, 2, 3, 3, 4]
+    assert taken == (
+        by_step if per_update is None else [n // 2 for n in by_step]
+    )
+    assert hook.images == 0
+
+
 def test_teacher_never_trains(config):
     seen = Trajectory()
     runner = train(config, seen)
@@ -156,7 +280,7 @@ def test_step_counter_is_saved_and_resumed(config):
     config.train_cfg.max_epochs = 1
     train(config)
     path = f'{config.work_dir}/epoch_1.pth'
-    assert load_tensors(path)['ema_teacher'] == dict(step=3)
+    assert load_tensors(path)['ema_teacher'] == dict(step=3, images=0)
 
     config.train_cfg.max_epochs, config.resume = 2, True
     seen = Trajectory()
@@ -196,6 +320,7 @@ def test_resume_of_a_foreign_checkpoint_says_so(config):
 @pytest.mark.parametrize(
     'options, key',
     [
+        (dict(images_per_update=0), 'images_per_update'),
         (dict(decay_start=1.1), 'decay_start'),
         (dict(decay_end=-0.1), 'decay_end'),
         (dict(warmup_steps=-1), 'warmup_steps'),
@@ -256,6 +381,43 @@ def test_both_are_evaluated(config, tmp_path, phase):
     assert found == pytest.approx(expected, rel=1e-5)
     assert teacher_hits != 18
     assert unwrap(runner.model, MUST).predict_with == 'student'
+
+
+@pytest.mark.parametrize('who', ['student', 'teacher'])
+def test_hooks_get_the_predictions_of_the_configured(config, who):
+    class Outputs(Hook):
+        seen = []
+
+        def after_val_iter(
+            self, runner, batch_idx, data_batch=None, outputs=None
+        ):
+            model = unwrap(runner.model, MUST)
+            images = model.data_preprocessor(data_batch)['inputs']
+            networks = dict(student=model, teacher=model.teacher)
+            with torch.no_grad():
+                expected = networks[who](images).softmax(1)
+            found = torch.stack([sample.pred_score for sample in outputs])
+            torch.testing.assert_close(found, expected)
+            self.seen.append(batch_idx)
+
+    config.model.predict_with = who
+    runner = build(config, Outputs())
+    make_them_differ(runner.model)
+    runner.val()
+    assert Outputs.seen == list(range(5))
+    assert runner.model.predict_with == who
+
+
+def test_the_switch_is_restored_after_an_error(config, monkeypatch):
+    runner = build(config)
+
+    def fail(self, data):
+        raise RuntimeError(f'of the {self.predict_with}')
+
+    monkeypatch.setattr(MUST, 'val_step', fail)
+    with pytest.raises(RuntimeError, match='of the teacher'):
+        runner.val()
+    assert runner.model.predict_with == 'student'
 
 
 def test_every_validation_reports_both_and_the_start(config):

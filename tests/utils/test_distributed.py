@@ -1,11 +1,13 @@
-"""Small tensors on their way to the device."""
+"""One process among several, and small tensors on their way to a device."""
 
 from types import SimpleNamespace
 
 import pytest
 import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
 
-from must_mm.utils.distributed import to_device
+from must_mm.utils.distributed import from_main_process, to_device
 
 
 def test_on_the_host_it_is_the_tensor_itself():
@@ -32,3 +34,38 @@ def test_a_gpu_gets_it_from_pinned_memory(there):
     assert calls[-1] == ('to', 'cuda', True)
     # what is there already cannot be pinned
     assert calls[:-1] == (['pin'] if there == 'cpu' else [])
+
+
+def _one_rank(rank: int, folder) -> None:
+    dist.init_process_group(
+        'gloo',
+        init_method=f'file://{folder}/rendezvous',
+        rank=rank,
+        world_size=2,
+    )
+    found = [from_main_process(lambda: ('of rank', rank))]
+
+    def fail():
+        raise KeyError(f'at rank {rank}')
+
+    try:
+        from_main_process(fail)
+    except Exception as error:
+        found.append(f'{type(error).__name__}: {error}')
+    (folder / f'{rank}.txt').write_text(repr(found))
+    dist.destroy_process_group()
+
+
+@pytest.mark.dist
+def test_rank_0_decides_and_all_fail_together(tmp_path):
+    mp.start_processes(
+        _one_rank, args=(tmp_path,), nprocs=2, start_method='fork'
+    )
+    zero, one = (eval((tmp_path / f'{r}.txt').read_text()) for r in (0, 1))
+    assert zero == [('of rank', 0), "KeyError: 'at rank 0'"]
+    assert one[0] == ('of rank', 0)
+    assert one[1].startswith('RuntimeError: rank 0 failed: KeyError')
+
+
+def test_one_process_decides_alone():
+    assert from_main_process(lambda: 7) == 7

@@ -2,18 +2,23 @@
 
 import json
 import os
+import threading
+import time
+from functools import partial
+from hashlib import sha256
 from urllib.error import URLError
 
 import open_clip
 import pytest
 import torch
-import torch.distributed as dist
 import torch.multiprocessing as mp
 import torch.nn.functional as F
 from mmpretrain.models.utils import QuickGELU
 from mmpretrain.registry import MODELS
 
-from must_mm.weights.open_clip_start import OpenCLIPStart, on_main_process
+from must_mm.weights import open_clip_start
+from must_mm.weights.open_clip_start import OpenCLIPStart
+from must_mm.weights.text import embed_prompts
 from tests.tiny import tiny_config
 
 NAMES = ['ant', 'bee', 'a very long name of a cat', 'dog']
@@ -190,44 +195,107 @@ def test_cache_depends_on_the_architecture_not_its_name(tmp_path):
     assert len(paths) == 2
 
 
-def _one_rank(rank: int, folder: str, options: dict) -> None:
-    dist.init_process_group(
-        'gloo',
-        init_method=f'file://{folder}/rendezvous',
-        rank=rank,
-        world_size=2,
-    )
+def test_weights_are_read_once_for_the_name(start_options, monkeypatch):
+    """Gigabytes, at the start of each of eight processes."""
+    first = OpenCLIPStart(**start_options).path
+    monkeypatch.setattr(
+        open_clip_start.hashlib, 'sha256', lambda data: sha256(data)
+    )  # without data, as for a file, it would fail
+    assert OpenCLIPStart(**start_options).path == first
+
+
+def _process(start: OpenCLIPStart, folder) -> None:
     build = OpenCLIPStart.build
 
-    def counted(self):
-        with open(f'{folder}/built_by_{rank}', 'w'):
-            build(self)
+    def counted(self, **options):
+        (folder / f'built_by_{os.getpid()}').touch()
+        build(self, **options)
 
     OpenCLIPStart.build = counted
-    start = OpenCLIPStart(cache_dir=f'{folder}/cache', **options)
-    torch.save(start.load(), f'{folder}/loaded_by_{rank}')
-
-    def fail():
-        raise KeyError('no such thing')
-
-    try:
-        on_main_process(fail)
-    except Exception as error:
-        with open(f'{folder}/error_of_{rank}', 'w') as file:
-            file.write(f'{type(error).__name__}: {error}')
-    dist.destroy_process_group()
+    torch.save(start.load(), folder / f'loaded_by_{os.getpid()}')
 
 
-@pytest.mark.dist
-def test_one_rank_builds_and_all_fail_together(start_options, tmp_path):
-    mp.spawn(_one_rank, args=(str(tmp_path), start_options), nprocs=2)
-    assert (tmp_path / 'built_by_0').exists()
-    assert not (tmp_path / 'built_by_1').exists()
-    one, other = (torch.load(tmp_path / f'loaded_by_{r}') for r in (0, 1))
-    assert all(torch.equal(one[name], other[name]) for name in one)
-    errors = [(tmp_path / f'error_of_{r}').read_text() for r in (0, 1)]
-    assert errors[0].startswith('KeyError')
-    assert errors[1].startswith('RuntimeError: rank 0 failed: KeyError')
+def test_one_process_builds_while_the_others_wait(start_options, tmp_path):
+    """No process group: nothing that could time out."""
+    fork = mp.get_context('fork')
+    start = OpenCLIPStart(cache_dir=str(tmp_path / 'cache'), **start_options)
+    processes = [
+        fork.Process(target=_process, args=(start, tmp_path)) for _ in range(3)
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(60)
+        assert process.exitcode == 0
+    assert len(list(tmp_path.glob('built_by_*'))) == 1
+    first, *others = map(torch.load, tmp_path.glob('loaded_by_*'))
+    assert len(others) == 2
+    for other in others:
+        assert all(torch.equal(first[name], other[name]) for name in first)
+
+
+@pytest.fixture
+def said(monkeypatch):
+    lines = []
+    monkeypatch.setattr(
+        open_clip_start, 'print_log', lambda line, _: lines.append(line)
+    )
+    return lines
+
+
+def test_who_waits_says_so(start_options, said):
+    start = OpenCLIPStart(**start_options)
+    with open_clip_start.one_at_a_time(start.path):
+        waiting = threading.Thread(target=start.prepare)
+        waiting.start()
+        patience = time.monotonic() + 60
+        while not said and time.monotonic() < patience:
+            time.sleep(0.01)
+        start.path.touch()  # stands for the file
+    waiting.join(60)
+    assert said == [f'waiting for the process that makes {start.path}']
+    assert start.path.stat().st_size == 0
+
+
+def test_interrupted_build_goes_on(start_options, monkeypatch, said):
+    """And ends with the same classifier, from the prompts that were left."""
+    monkeypatch.setattr(open_clip_start, 'SHOW_EVERY', 0)
+    batches = []
+
+    def embed(*args, stop_after=None, **known):
+        for count, found in enumerate(
+            embed_prompts(*args, batch_size=3, **known), 1
+        ):
+            batches.append(found[0])
+            yield found
+            if count == stop_after:
+                raise KeyboardInterrupt
+
+    start = OpenCLIPStart(**start_options)
+    monkeypatch.setattr(open_clip_start, 'embed_prompts', embed)
+    whole = start.load()
+    assert batches == [3, 6, 9, 12]
+    assert '3 of 12 prompts are embedded, about 0:00:0' in said[1]
+
+    start.path.unlink()
+    monkeypatch.setattr(
+        open_clip_start, 'embed_prompts', partial(embed, stop_after=2)
+    )
+    with pytest.raises(KeyboardInterrupt):
+        start.prepare()
+    assert not start.path.exists()
+    batches.clear()
+    monkeypatch.setattr(open_clip_start, 'embed_prompts', embed)
+    again = OpenCLIPStart(**start_options).load()
+    assert batches == [9, 12]
+    assert '6 of 12 prompts were embedded before' in said
+    assert all(torch.equal(again[name], whole[name]) for name in whole)
+    # nothing is left beside the file, its lock and the digest
+    assert {path.name for path in start.cache_dir.iterdir()} == {
+        start.path.name,
+        f'{start.path.name}.lock',
+        'digests',
+    }
 
 
 # ---------------------------------------------------------------- bad input
