@@ -123,6 +123,7 @@ def test_each_file_is_read_once(config, run, tmp_path, monkeypatch):
 
     monkeypatch.setattr(plain, 'check_sums', noted)
     config.train_cfg.max_epochs = 4
+    config.default_hooks.checkpoint.max_keep_ckpts = 9
     config.dump(tmp_path / 'tiny.py')
     for which in ([], [run / 'epoch_2.pth']):
         read.clear()

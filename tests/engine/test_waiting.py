@@ -14,6 +14,8 @@ from tests.tiny_maect import maect_config, write_mae
 
 # once an epoch of three iterations: the scalars of log and of health
 LATE = {'read (tolist) at late_scalars.py:read'}
+# once a run: the prior of the classes
+ONCE = 'read (cpu) at collapse.py:__init__'
 
 
 def found(config) -> dict:
@@ -32,7 +34,8 @@ def test_must(config, wrapper, decode):
     config.model.decode = decode
     config.optim_wrapper.type = wrapper
     config.custom_hooks[0].images_per_update = 12
-    assert found(config).keys() == LATE
+    counts = found(config)
+    assert counts.keys() == {*LATE, ONCE} and counts[ONCE] == 1
 
 
 def as_cnn(config):
@@ -67,7 +70,8 @@ def as_cnn(config):
 
 
 def test_cnn(config):
-    assert found(as_cnn(config)).keys() == LATE
+    counts = found(as_cnn(config))
+    assert counts.keys() == {*LATE, ONCE} and counts[ONCE] == 1
 
 
 @pytest.fixture(scope='module')
