@@ -11,7 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 
+from .clutter import is_clutter
+
 FILE = 'options.json'
+_ARCHIVES = ('.zip', '.tar', '.gz', '.tgz', '.7z', '.rar', '.bz2', '.xz')
 # how open_clip names models with their weights
 _SCHEMES = ('hf-hub:', 'local-dir:')
 NETWORKS = ('student', 'teacher')
@@ -188,6 +191,8 @@ def _check_folder(path: str, key: str) -> None:
     folder = _absolute(path)
     if not folder.is_dir():
         what = 'is a file' if folder.exists() else 'does not exist'
+        if folder.suffix.lower() in _ARCHIVES and folder.is_file():
+            what = 'is an archive: unpack it, and give the folder'
         raise FileNotFoundError(f'{key}: the folder {path} {what}')
 
 
@@ -202,7 +207,11 @@ def check_out(path: Path, dry_run: bool = False) -> None:
         ValueError: If it is used already.
         OSError: If it cannot be written to.
     """
-    if path.is_dir() and any(path.iterdir()):
+    if path.is_dir() and any(
+        # hidden files may be those of a killed writer
+        not is_clutter(p.name) or p.name.endswith('.partial')
+        for p in path.iterdir()
+    ):
         hint = (
             f'go on with its run by must-adapt --resume {path}, or '
             if (path / FILE).is_file()

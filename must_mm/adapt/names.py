@@ -5,25 +5,67 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ..datasets import names as known
-from ..weights.text import Names, read_classes, read_lines, read_templates
-from .images import find_images
+from ..utils.lists import SUFFIXES, NoList, read_shares, same_name
+from ..weights.text import Names, read_classes, read_templates
+from .images import find_images, folders_of
 
 FOLDERS = '@folders'
 TEMPLATES = ('a photo of a {}.', 'a photo of the {}.')
+# Folders of these names are parts of a data set, not classes.
+_PARTS = frozenset(
+    'train training val valid validation test testing dev eval unlabeled '
+    'unlabelled'.split()
+)
+_ID = re.compile(
+    r'(class|label|category|cat|cls|c|id|folder|cluster)?[\s_-]*\d+|'
+    r'[nN]\d{8}|Q\d+|[0-9a-fA-F]{8,}|[0-9a-fA-F]{8}-[0-9a-fA-F-]{27}'
+)
 
 
 def _same(name: str) -> str:
     """What of a name counts when names are compared."""
-    return re.sub(r'[\s_-]+', ' ', name).strip().casefold()
+    bare = re.sub(r'[\s_-]+', ' ', same_name(name)).strip()
+    return same_name(bare.casefold())
+
+
+def _check_parts(key: str, folder: Path, names: Sequence[str]) -> None:
+    """Refuse folders that are parts of a data set.
+
+    Raises:
+        ValueError: If they are, with what to give instead.
+    """
+    parts = [name for name in names if name.casefold() in _PARTS]
+    if not parts or len(parts) < min(2, len(names)):
+        return
+    inside = folder / parts[0]
+    raise ValueError(
+        f'{key}: the folders in {folder} are parts of a data set '
+        f'({", ".join(parts)}), not classes. Give one of them, such as '
+        f'{inside}'
+    )
+
+
+def ids_among(names: Sequence[str]) -> str | None:
+    """Say that names look like numbers or codes, which CLIP cannot read."""
+    ids = [name for name in names if _ID.fullmatch(name)]
+    if not ids:
+        return None
+    shown = ', '.join(ids[:3]) + (', ...' if len(ids) > 3 else '')
+    return (
+        f'{len(ids)} of {len(names)} class names look like ids ({shown}): '
+        'the text tower reads names, so give --classes with words, unless '
+        'the images show these'
+    )
 
 
 def class_names(given: Names, folder: Path) -> list[str]:
     """Read ``--classes``.
 
     Args:
-        given: Names, as a list or with commas between; a text file with one
-            a line; ``@folders`` for the folders of images in ``folder``,
-            ``_`` read as a space; ``must_mm::NAME`` for those of a data set.
+        given: Names, as a list or with commas between; a file of them, see
+            :func:`~must_mm.utils.lists.read_list`; ``@folders`` for the
+            folders of images in ``folder``, ``_`` read as a space;
+            ``must_mm::NAME`` for those of a data set.
         folder: The folder of images.
 
     Raises:
@@ -32,11 +74,10 @@ def class_names(given: Names, folder: Path) -> list[str]:
     """
     key = '--classes'
     if given == FOLDERS:
-        given = [
-            path.name.replace('_', ' ')
-            for path in sorted(folder.iterdir())
-            if path.is_dir() and find_images(path)
-        ]
+        folder, folders = folders_of(folder)
+        folders = [path for path in folders if find_images(path)]
+        _check_parts(f'{key} {FOLDERS}', folder, [p.name for p in folders])
+        given = [path.name.replace('_', ' ') for path in folders]
         if not given:
             raise ValueError(
                 f'{key} {FOLDERS}: {folder} has no folders of images; write '
@@ -45,7 +86,7 @@ def class_names(given: Names, folder: Path) -> list[str]:
     elif isinstance(given, str) and not (
         given.startswith(known.PREFIX)
         or Path(given).expanduser().is_file()
-        or given.endswith('.txt')
+        or given.lower().endswith(SUFFIXES)
     ):
         given = given.split(',')
     names = read_classes(given, key, allow_duplicates=True)
@@ -117,23 +158,7 @@ def class_prior(
     if given in (None, 'uniform'):
         return None
     if isinstance(given, str):
-        source = given
-        if '=' not in given:
-            source = read_lines(given, key)
-        elif not Path(given).expanduser().is_file():
-            source = given.split(',')
-        pairs = {}
-        for line in source:
-            name, equals, share = line.rpartition('=')
-            try:
-                pairs[name] = float(share)
-            except ValueError:
-                equals = ''
-            if not equals:
-                raise ValueError(
-                    f'{key}: {line.strip()!r} is not of the form name=share'
-                )
-        given = pairs
+        given = _read_prior(given, key)
     shares = {_same(name): share for name, share in given.items()}
     missing = [name for name in classes if _same(name) not in shares]
     unknown = set(shares) - {_same(name) for name in classes}
@@ -153,6 +178,42 @@ def class_prior(
     return [share / sum(prior) for share in prior]
 
 
+def _others(path: Path, folders: Sequence[Path]) -> list[Path]:
+    return [other for other in folders if other != path]
+
+
+def _read_prior(given: str, key: str) -> dict[str, float]:
+    """Shares by name, from ``name=share,...`` or from a file.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If a share is missing or no number.
+    """
+    path = Path(given).expanduser()
+    if path.is_file():
+        try:
+            return read_shares(path)
+        except NoList as error:
+            raise ValueError(f'{key}: {path} {error}') from error
+    if '=' not in given:
+        raise FileNotFoundError(
+            f'{key}: there is no file {path}; give uniform, name=share,... or '
+            'a file of such pairs'
+        )
+    pairs = {}
+    for line in given.split(','):
+        name, equals, share = line.rpartition('=')
+        try:
+            pairs[name] = float(share)
+        except ValueError:
+            equals = ''
+        if not equals:
+            raise ValueError(
+                f'{key}: {line.strip()!r} is not of the form name=share'
+            )
+    return pairs
+
+
 def labelled_images(
     folder: Path, classes: Sequence[str]
 ) -> list[tuple[str, int]]:
@@ -168,7 +229,10 @@ def labelled_images(
         ValueError: If a folder is of no class, or there are no images.
     """
     index = {_same(name): i for i, name in enumerate(classes)}
-    folders = sorted(path for path in folder.iterdir() if path.is_dir())
+    top = folder
+    folder, folders = folders_of(folder)
+    if not any(_same(path.name) in index for path in folders):
+        _check_parts('--eval', folder, [path.name for path in folders])
     unknown = [p.name for p in folders if _same(p.name) not in index]
     if unknown:
         named = {_same(path.name) for path in folders}
@@ -183,9 +247,13 @@ def labelled_images(
             + '. Rename one or the other'
         )
     images = [
-        (f'{path.name}/{name}', index[_same(path.name)])
+        (
+            (path.relative_to(top) / name).as_posix(),
+            index[_same(path.name)],
+        )
         for path in folders
-        for name in find_images(path)
+        # a link back, or to another class, leads nowhere
+        for name in find_images(path, top, folder, *_others(path, folders))
     ]
     if not images:
         raise ValueError(

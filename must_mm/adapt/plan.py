@@ -7,7 +7,7 @@ from ..weights.clip_source import find_model, find_weights
 from ..weights.origin import function_of
 from .config import Data, clip_config, find_tower, own_config
 from .cost import Cost, measure, this_machine
-from .images import SUFFIXES, find_images, split_readable
+from .images import SUFFIXES, dark_images, search, split_readable
 from .progress import Progress, duration
 from .settings import Machine, choose, workers
 from .task import Task
@@ -20,12 +20,17 @@ class Images:
     Attributes:
         names: Paths of those that can be read, below the folder.
         labelled: Those of ``--eval``, with the index of their class.
-        skipped: The others, with the reason.
+        skipped: The others, with the reason; folders that could not be
+            looked into, too.
+        notes: What the user should know of them.
+        unlike: How many MMPretrain's own loader sees differently.
     """
 
     names: list[str]
     labelled: list[tuple[str, int]]
     skipped: dict[str, str]
+    notes: tuple[str, ...] = ()
+    unlike: int = 0
 
 
 def look_at_images(task: Task, leave_out: Path, cores: int) -> Images:
@@ -39,14 +44,26 @@ def look_at_images(task: Task, leave_out: Path, cores: int) -> Images:
     Raises:
         ValueError: If fewer than two can be used.
     """
-    found = find_images(task.folder, leave_out)
+    searched = search(task.folder, leave_out)
+    found = searched.names
+    closed = {
+        f'{name}/': f'this folder cannot be looked into: {why}'
+        for name, why in searched.closed.items()
+    }
     if not found:
+        others = ', '.join(
+            f'{count} {suffix or "without one"}'
+            for suffix, count in searched.others.most_common(5)
+        )
         raise ValueError(
             f'IMAGES: there are no images below {task.folder}, no file ends '
             f'in {", ".join(sorted(SUFFIXES))}'
+            + (f'; there are files of {others}' if others else '')
+            + ''.join(f'; {name} {why}' for name, why in closed.items())
         )
     with Progress('looking at images', len(found)) as progress:
-        names, skipped = split_readable(task.folder, found, cores, progress)
+        looked = split_readable(task.folder, found, cores, progress)
+    names, skipped = looked.names, looked.skipped | closed
     if len(names) < 2:
         reasons = [f'{name}: {why}' for name, why in skipped.items()]
         shown = '\n  '.join(reasons[:10] + ['...'] * (len(reasons) > 10))
@@ -55,12 +72,24 @@ def look_at_images(task: Task, leave_out: Path, cores: int) -> Images:
             f'{task.folder} can be read, two are needed'
             + (f'; skipped:\n  {shown}' if shown else '')
         )
+    notes = [dark_images(looked.largest)]
+    if looked.unlike:
+        notes.append(
+            f"{len(looked.unlike)} images look different to MMPretrain's own "
+            f'loader (transparency, 16 bits or a format; such as '
+            f'{looked.unlike[0]}): the exported config loads them by must_mm'
+        )
+    about = dict(
+        notes=tuple(note for note in notes if note),
+        unlike=len(looked.unlike),
+    )
     if not task.labelled:
-        return Images(names, [], skipped)
+        return Images(names, [], skipped, **about)
     folder = task.eval_folder
     label = dict(task.labelled)
     with Progress('looking at --eval', len(label)) as progress:
-        good, bad = split_readable(folder, list(label), cores, progress)
+        checked = split_readable(folder, list(label), cores, progress)
+    good, bad = checked.names, checked.skipped
     if not good:
         name, why = next(iter(bad.items()))
         raise ValueError(
@@ -68,7 +97,8 @@ def look_at_images(task: Task, leave_out: Path, cores: int) -> Images:
             f'{name}: {why}'
         )
     skipped.update({str(folder / name): why for name, why in bad.items()})
-    return Images(names, [(name, label[name]) for name in good], skipped)
+    labelled = [(name, label[name]) for name in good]
+    return Images(names, labelled, skipped, **about)
 
 
 @dataclass(frozen=True)

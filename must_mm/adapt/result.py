@@ -165,11 +165,12 @@ def summary(result: Result, out: Path) -> str:
 
 
 def load_lines(out: Path) -> str:
-    """Three lines of Python that load the exported model."""
+    """Lines of Python that load the exported model and an image."""
     (weights,) = out.glob('model-*.pth')
     return (
         'from mmpretrain import ImageClassificationInferencer\n'
+        'from must_mm.transforms.loading import read_image\n'
         'classify = ImageClassificationInferencer('
-        f"'{weights.with_suffix('.py')}', '{weights}')\n"
-        "print(classify('photo.jpg')[0]['pred_class'])"
+        f'{str(weights.with_suffix(".py"))!r}, {str(weights)!r})\n'
+        "print(classify(read_image('photo.jpg'))[0]['pred_class'])"
     )

@@ -85,7 +85,7 @@ def dry_run(images: str | Path, classes, **options) -> dict[str, str]:
     rows = make_plan(task, found, out).describe(task, found)
     for name, why in found.skipped.items():
         rows[f'skipped {name}'] = why
-    for number, note in enumerate(task.notes, 1):
+    for number, note in enumerate((*task.notes, *found.notes), 1):
         rows[f'note {number}'] = note
     return rows
 
@@ -118,7 +118,7 @@ def _run(task: Task, out: Path) -> Result:
     cfg = load_config(path) if resumed else Config(plan.cfg)
     words = replace(plan, cfg=cfg).describe(task, images)
     show(words)
-    for note in task.notes:
+    for note in (*task.notes, *images.notes):
         print(f'note: {note}', flush=True)
     start = TASK_UTILS.build(cfg.model.start)
     if hasattr(start, 'prepare'):
@@ -168,7 +168,10 @@ def _run(task: Task, out: Path) -> Result:
             checkpoint = train(path, run, screen)
         with stage('results'):
             weights, described = publish(
-                checkpoint, out / 'model.pth', task.options.network == TEACHER
+                checkpoint,
+                out / 'model.pth',
+                task.options.network == TEACHER,
+                own_loader=images.unlike > 0,
             )
             model = load_published(weights, described)
             after = classify(model, 'adapted')
@@ -290,7 +293,7 @@ def warnings_of(
     curves: dict[str, list[tuple[int, float]]],
 ) -> list[str]:
     """What the reader should know before trusting the result."""
-    texts = list(task.notes)
+    texts = [*task.notes, *images.notes]
     if images.skipped:
         texts.append(
             f'{len(images.skipped)} images could not be read and were skipped'

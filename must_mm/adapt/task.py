@@ -17,7 +17,13 @@ from ..weights.clip_source import (
     find_model,
     find_weights,
 )
-from .names import class_names, class_prior, labelled_images, prompt_templates
+from .names import (
+    class_names,
+    class_prior,
+    ids_among,
+    labelled_images,
+    prompt_templates,
+)
 
 
 @dataclass(frozen=True)
@@ -142,7 +148,7 @@ def check(options: Options, fetch: bool = True) -> Task:
     """
     check_at_sight(options)
     classes = class_names(options.classes, options.folder)
-    notes = []
+    notes = [ids_among(classes)]
     if not options.config:
         brings = brings_weights(options.model)
         notes += check_model(
@@ -157,7 +163,7 @@ def check(options: Options, fetch: bool = True) -> Task:
         templates=prompt_templates(options.templates),
         prior=class_prior(options.class_prior, classes),
         labelled=labelled,
-        notes=tuple(notes),
+        notes=tuple(note for note in notes if note),
     )
 
 

@@ -1,7 +1,11 @@
 """Read images of every kind, or say why one cannot be read."""
 
+import functools
+import importlib.util
 import io
 import os
+import stat
+import zlib
 from pathlib import Path
 
 import cv2
@@ -10,6 +14,7 @@ from mmcv.transforms import BaseTransform
 from mmengine import fileio
 from mmpretrain.registry import TRANSFORMS
 from PIL import Image, ImageOps
+from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 #: Longest side over shortest. A one-pixel line would grow to gigabytes when
 #: its shorter side is resized to that of the model.
@@ -56,7 +61,9 @@ def read_image(source: str | Path | bytes) -> np.ndarray:
 
     The content counts, not the file's extension. Of an animation, the first
     frame is read; channels of 16 bits keep their high byte; what is
-    transparent lies on white; EXIF's orientation is applied.
+    transparent lies on white; EXIF's orientation is applied. HEIC is read
+    where the package ``pillow-heif`` is installed. A JPEG may lack its end
+    marker, and a PNG have texts or profiles of any size or damaged ones.
 
     Args:
         source: A file, or the content of one.
@@ -66,20 +73,154 @@ def read_image(source: str | Path | bytes) -> np.ndarray:
 
     Raises:
         UnreadableImage: If the file is missing, truncated or no image, has
-            pixels of 32 bits, is larger than Pillow's limit against
-            decompression bombs, or longer than :data:`MAX_ASPECT` times its
-            width.
+            pixels of 32 bits or other channels than Pillow knows, is larger
+            than Pillow's limit against decompression bombs, or longer than
+            :data:`MAX_ASPECT` times its width.
     """
     name = '<bytes>' if isinstance(source, bytes) else str(source)
     try:
         content = (
-            source if isinstance(source, bytes) else Path(source).read_bytes()
+            source if isinstance(source, bytes) else _read_file(Path(source))
         )
+    except OSError as error:
+        raise UnreadableImage(name, _reason(error)) from error
+    try:
         return _decode(content)
     except MemoryError:
         raise  # the machine's trouble, not the image's
     except Exception as error:  # damaged bytes make decoders raise anything
-        raise UnreadableImage(name, _reason(error)) from error
+        reason = explain(content) or _reason(error)
+        raise UnreadableImage(name, reason) from error
+
+
+def _read_file(path: Path) -> bytes:
+    """Read a file, but wait for no pipe.
+
+    Raises:
+        OSError: If it is missing, or no regular file.
+    """
+    check_regular(path)
+    return path.read_bytes()
+
+
+def check_regular(path: str | Path) -> None:
+    """Refuse a pipe, a socket or a device, which one could wait for.
+
+    Raises:
+        OSError: If it is missing, or no regular file.
+    """
+    mode = os.stat(path).st_mode
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        raise OSError('it is no regular file')
+
+
+def look_at(content: bytes) -> tuple[bool, int | None]:
+    """Decode an image, and tell what of it others see differently.
+
+    Args:
+        content: Of its file.
+
+    Returns:
+        Whether MMPretrain's own loader (OpenCV) sees the same pixels; and the
+        largest value of an image of 16 bits, ``None`` for others.
+
+    Raises:
+        UnreadableImage: See :func:`read_image`.
+    """
+    pixels = read_image(content)
+    try:
+        with _open(content) as image:
+            # these are OpenCV's pixels
+            if _is_plain_jpeg(image) and _ends_as_jpeg(content):
+                return True, None
+            largest = None
+            if image.mode.startswith('I;16') or image.mode == 'I':
+                largest = int(np.asarray(image).max())
+            elif _has_16_bits(image, content):  # Pillow keeps the high bytes
+                largest = int(pixels.max()) * 256 + 255
+    except Exception:  # of an image that was mended
+        largest = None
+    try:
+        theirs = cv2.imdecode(
+            np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR
+        )
+    except cv2.error:  # larger than it allows
+        theirs = None
+    return theirs is not None and np.array_equal(theirs, pixels), largest
+
+
+def _has_16_bits(image: Image.Image, content: bytes) -> bool:
+    if image.format == 'PNG':
+        return content[24:25] == b'\x10'
+    return image.format == 'TIFF' and 16 in image.tag_v2.get(258, ())
+
+
+def explain(content: bytes) -> str | None:
+    """Say what a file is that is no image Pillow can read.
+
+    Returns:
+        What it is and what to do; ``None`` if nothing is known of it.
+    """
+    if content.startswith(b'version https://git-lfs.github.com'):
+        return 'a Git LFS pointer: fetch the image with git lfs pull'
+    if _is_heic(content) and not _heif():
+        return (
+            'HEIC, as phones write it: pip install "must_mm[heif]", or '
+            'convert it to JPEG'
+        )
+    start = content[:200].lstrip().lower()
+    if start.startswith((b'<svg', b'<?xml')) and b'<svg' in content[:2000]:
+        return 'a drawing (SVG): convert it to PNG'
+    if start.startswith((b'<!doctype html', b'<html')):
+        return 'a web page, not an image'
+    if content[:4] in (b'II*\0', b'MM\0*'):
+        return _bands(content)
+    return None
+
+
+def _bands(content: bytes) -> str | None:
+    """How many channels a TIFF has, of how many bits, from its header."""
+    try:
+        directory = ImageFileDirectory_v2(content[:8])
+        file = io.BytesIO(content)
+        file.seek(directory.next)
+        directory.load(file)
+        bits, bands = directory.get(258, (1,)), directory.get(277, 1)
+    except Exception:  # damaged
+        return None
+    if bands in (1, 3):
+        return None
+    kind = {2: 'signed ', 3: 'floating-point '}.get(
+        (directory.get(339) or (1,))[0], ''
+    )
+    return (
+        f'a TIFF of {bands} bands of {bits[0]} {kind}bits: choose three of '
+        'them, or one, and save them with 8 bits'
+    )
+
+
+_HEIC = (b'heic', b'heix', b'hevc', b'hevx', b'heim', b'heis')
+
+
+def _is_heic(content: bytes) -> bool:
+    """Whether it is the kind of HEIF that phones write; AVIF is another."""
+    brands = content[8 : int.from_bytes(content[:4], 'big')][:256]
+    return (
+        content[4:8] == b'ftyp'
+        and any(brand in brands for brand in _HEIC)
+        and b'avi' not in brands
+    )
+
+
+@functools.cache
+def _heif() -> bool:
+    """Let Pillow read HEIC, if the package for it is installed."""
+    if importlib.util.find_spec('pillow_heif') is None:
+        return False
+    import pillow_heif
+
+    pillow_heif.register_heif_opener()
+    return True
 
 
 def _reason(error: Exception) -> str:
@@ -96,7 +237,10 @@ def _open(content: bytes) -> Image.Image:
     """Read the header alone, and refuse what its size forbids."""
     if not content:
         raise ValueError('the file is empty')
-    image = Image.open(io.BytesIO(content), formats=FORMATS)
+    formats = FORMATS
+    if _is_heic(content) and _heif():
+        formats = [*FORMATS, 'HEIF']
+    image = Image.open(io.BytesIO(content), formats=formats)
     if max(image.size) > MAX_ASPECT * min(image.size):
         raise ValueError(
             f'{image.width} x {image.height} pixels: one side is more '
@@ -110,6 +254,63 @@ def _is_plain_jpeg(image: Image.Image) -> bool:
 
 
 def _decode(content: bytes) -> np.ndarray:
+    try:
+        return _decode_strictly(content)
+    except MemoryError:
+        raise
+    except Exception:
+        # looked at only now: most files are as they should be
+        mended = _without_extras(content) or _with_end(content)
+        if mended is None:
+            raise
+        return _decode_strictly(mended)
+
+
+def _without_extras(content: bytes) -> bytes | None:
+    """A PNG without what is no pixel: texts, profiles, times.
+
+    Pillow refuses texts and profiles of more than 1 MiB, and damaged ones.
+    Orientation (``eXIf``) stays. ``None`` if there is nothing to leave out.
+    """
+    if not content.startswith(_PNG):
+        return None
+    parts, at = [_PNG], len(_PNG)
+    while at + 12 <= len(content):
+        length = int.from_bytes(content[at : at + 4], 'big')
+        kind, end = content[at + 4 : at + 8], at + 12 + length
+        part = content[at:end]
+        whole = zlib.crc32(part[4:-4]) == int.from_bytes(part[-4:], 'big')
+        # a small first letter marks what a reader may leave out
+        if kind[:1].isupper() or (kind in _PNG_KEPT and whole):
+            parts.append(part)
+        at = end
+    mended = b''.join(parts)
+    return mended if len(mended) < len(content) else None
+
+
+_PNG = b'\x89PNG\r\n\x1a\n'
+_PNG_KEPT = (b'tRNS', b'eXIf', b'gAMA', b'sRGB')
+
+
+def _with_end(content: bytes) -> bytes | None:
+    """A JPEG whose end marker alone is missing, with it; else ``None``.
+
+    What a decoder lacks it takes from what follows. So nothing was lacking
+    if the pixels do not depend on what follows.
+    """
+    if not content.startswith(b'\xff\xd8') or _ends_as_jpeg(content):
+        return None
+    ended = content.rstrip(b'\xff') + b'\xff\xd9'
+    other = content.rstrip(b'\xff') + bytes(range(200)) + b'\xff\xd9'
+    try:
+        with _open(ended) as one, _open(other) as two:
+            same = np.array_equal(np.asarray(one), np.asarray(two))
+    except Exception:  # more is missing
+        return None
+    return ended if same else None
+
+
+def _decode_strictly(content: bytes) -> np.ndarray:
     with _open(content) as image:
         if _is_plain_jpeg(image):
             pixels = _decode_jpeg(content)
@@ -143,9 +344,10 @@ def _to_rgb(image: Image.Image) -> np.ndarray:
         grey = (np.asarray(image) >> 8).astype(np.uint8)
         return np.repeat(grey[..., None], 3, axis=2)
     if image.mode in ('I', 'F'):
+        values = np.asarray(image)
         raise ValueError(
-            'pixels of 32 bits have no known range: convert the image to 8 '
-            'or 16 bits'
+            f'pixels of 32 bits have no known range (here {values.min():g} to '
+            f'{values.max():g}): convert the image to 8 or 16 bits'
         )
     if image.has_transparency_data:
         image = image.convert('RGBA')
@@ -191,11 +393,7 @@ class EncodedImage:
 
     @classmethod
     def from_content(cls, path: str, content: bytes) -> 'EncodedImage | None':
-        """Read the header; ``None`` if there is more to it than to a photo.
-
-        Raises:
-            UnreadableImage: If it is no image, or of a size that is refused.
-        """
+        """Read the header; ``None`` if there is more to it than to a photo."""
         try:
             with _open(content) as image:
                 if not (_is_plain_jpeg(image) and _ends_as_jpeg(content)):
@@ -205,8 +403,8 @@ class EncodedImage:
                     width, height = height, width
         except MemoryError:
             raise
-        except Exception as error:
-            raise UnreadableImage(path, _reason(error)) from error
+        except Exception:  # of an image to be mended or refused
+            return None
         return cls(path, content, (height, width))
 
     def decode(self, reduce: int = 1) -> np.ndarray:
@@ -273,6 +471,8 @@ class LoadImage(BaseTransform):
             return results
         path = results['img_path']
         try:
+            if self.backend_args is None and '://' not in str(path):
+                check_regular(path)
             content = fileio.get(path, backend_args=self.backend_args)
             encoded = (
                 EncodedImage.from_content(path, content) if self.lazy else None

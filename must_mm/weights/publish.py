@@ -215,7 +215,10 @@ def read_trained(
 
 
 def publish(
-    checkpoint: str | Path, out: str | Path, teacher: bool = False
+    checkpoint: str | Path,
+    out: str | Path,
+    teacher: bool = False,
+    own_loader: bool = False,
 ) -> tuple[Path, Path]:
     """Write a plain classifier and the config that it loads into, strictly.
 
@@ -224,6 +227,8 @@ def publish(
         out: Where to, such as ``pets.pth``; the first 8 digits of the file's
             SHA-256 are added to the name.
         teacher: Whether to take the teacher.
+        own_loader: Whether the config loads images by :class:`LoadImage` of
+            this package, for images that MMPretrain's loader sees otherwise.
 
     Returns:
         Paths of the checkpoint, which holds tensors and class names, and of
@@ -254,12 +259,14 @@ def publish(
         ),
     )
     pipeline = _test_pipeline(config)
+    if pipeline and own_loader:
+        pipeline = [dict(type='LoadImage'), *pipeline[1:]]
     if pipeline:
         plain['test_dataloader'] = dict(
             dataset=dict(type='CustomDataset', pipeline=pipeline)
         )
     check_types(plain, checkpoint)
-    if _needs_must_mm(plain['model']):
+    if own_loader or _needs_must_mm(plain['model']):
         plain['custom_imports'] = dict(
             imports=['must_mm'], allow_failed_imports=False
         )

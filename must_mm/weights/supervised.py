@@ -12,6 +12,7 @@ import torch.nn as nn
 from mmengine.runner import CheckpointLoader
 from mmpretrain.registry import TASK_UTILS
 
+from ..utils.lists import same_name
 from ..utils.validation import check_integer, check_type
 from .start_file import check_classes
 from .text import Names, read_classes
@@ -34,6 +35,7 @@ def check_class_map(
         ValueError: If the names differ, or a class has no rows.
     """
     key = 'model.start.class_map'
+    class_map = {same_name(name): rows for name, rows in class_map.items()}
     missing = [name for name in classes if name not in class_map]
     unknown = [name for name in class_map if name not in set(classes)]
     if missing or unknown:

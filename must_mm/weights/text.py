@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch.func import functional_call
 
 from ..datasets import names as known
+from ..utils.lists import NoList, read_list, same_name
 from ..utils.validation import check_strings
 
 Names = str | Path | Sequence[str]
@@ -27,16 +28,22 @@ def _of_data_set(source: Names, read: Callable[[str], list[str]]) -> Names:
     return source
 
 
-def read_lines(source: Names, key: str) -> list[str]:
-    """Read a list of strings given as such or as a text file.
+def read_lines(source: Names, key: str, commas: bool = True) -> list[str]:
+    """Read a list of strings given as such or as a file.
 
     Args:
-        source: The strings, or the path of a text file with one a line.
+        source: The strings, or the path of a file that
+            :func:`~must_mm.utils.lists.read_list` can read, such as a text
+            with one a line.
         key: Config key, named in errors.
+        commas: Whether one line with commas is a list.
+
+    Returns:
+        The strings, in the composed form of Unicode.
 
     Raises:
         FileNotFoundError: If the file does not exist.
-        ValueError: If the list is empty.
+        ValueError: If the list is empty, or the file holds none.
         TypeError: If it is no list of strings.
     """
     if isinstance(source, (str, Path)):
@@ -46,10 +53,13 @@ def read_lines(source: Names, key: str) -> list[str]:
                 f'{key}: there is no file {path}; give a list of strings or '
                 'a text file with one a line'
             )
-        source = path.read_text(encoding='utf-8').splitlines()
+        try:
+            source = read_list(path, commas)
+        except NoList as error:
+            raise ValueError(f'{key}: {path} {error}') from error
     else:
         check_strings(key, source)
-    lines = [line.strip() for line in source if line.strip()]
+    lines = [same_name(line).strip() for line in source if line.strip()]
     if not lines:
         raise ValueError(f'{key} is empty')
     return lines
@@ -86,7 +96,9 @@ def read_templates(source: Names, key: str = 'templates') -> list[str]:
     Raises:
         ValueError: If a template does not hold ``{}`` exactly once.
     """
-    templates = read_lines(_of_data_set(source, known.templates), key)
+    templates = read_lines(
+        _of_data_set(source, known.templates), key, commas=False
+    )
     for template in templates:
         if template.count('{}') != 1:
             raise ValueError(

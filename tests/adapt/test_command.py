@@ -246,7 +246,7 @@ def test_the_end_shows_the_outcome(adapted, capsys):
     text = summary(result, out)
     assert 'images changed class' in text and 'adapted (student)' in text
     assert '1 images could not be read' in text
-    assert load_lines(out).count('\n') == 2
+    assert load_lines(out).count('\n') == 3
     compile(load_lines(out), 'lines', 'exec')
 
 

@@ -1,11 +1,14 @@
 """Class names, templates, priors and labelled folders, good and bad."""
 
+import unicodedata
+
 import pytest
 from PIL import Image
 
 from must_mm.adapt.names import (
     class_names,
     class_prior,
+    ids_among,
     labelled_images,
     prompt_templates,
 )
@@ -118,3 +121,109 @@ def test_labelled_folders_that_do_not_match_are_listed(tmp_path):
     message = 'no classes: cat, panda.*no folder: red panda'
     with pytest.raises(ValueError, match=message):
         labelled_images(tmp_path, PETS)
+
+
+def apart(name: str) -> str:
+    """As a Mac writes it."""
+    return unicodedata.normalize('NFD', name)
+
+
+def test_a_name_is_the_same_in_each_form_of_unicode(tmp_path):
+    names = ['Müller', 'Café']
+    folders(tmp_path, *map(apart, names))
+    assert sorted(class_names('@folders', tmp_path)) == sorted(names)
+    assert class_names(','.join(map(apart, names)), tmp_path) == names
+    assert class_prior(f'{apart("Müller")}=1,café=3', names) == [0.25, 0.75]
+    assert [label for _, label in labelled_images(tmp_path, names)] == [1, 0]
+    with pytest.raises(ValueError, match='the same name'):
+        class_names(f'café, {apart("Café")}', tmp_path)
+
+
+@pytest.mark.parametrize('given', ['@folders', 'eval'])
+def test_hidden_and_system_folders_are_no_classes(tmp_path, given):
+    folders(tmp_path, 'cat', 'dog', '.ipynb_checkpoints', '__MACOSX', '@eaDir')
+    (tmp_path / '.DS_Store').write_bytes(b'Bud1')
+    if given == 'eval':
+        images = labelled_images(tmp_path, ['cat', 'dog'])
+        assert images == [('cat/1.png', 0), ('dog/1.png', 1)]
+    else:
+        assert class_names(given, tmp_path) == ['cat', 'dog']
+
+
+def test_linked_class_folders(tmp_path):
+    (tmp_path / 'disk').mkdir()
+    folders(tmp_path / 'disk', 'cat', 'dog')
+    here = tmp_path / 'here'
+    here.mkdir()
+    for name in ('cat', 'dog'):
+        (here / name).symlink_to(tmp_path / 'disk' / name)
+    (here / 'cat' / 'again').symlink_to(here)
+    assert class_names('@folders', here) == ['cat', 'dog']
+    images = labelled_images(here, ['cat', 'dog'])
+    # the link back makes no dog a cat
+    assert images == [('cat/1.png', 0), ('dog/1.png', 1)]
+
+
+@pytest.mark.parametrize('parts', [('train', 'val'), ('Train', 'TEST')])
+def test_parts_of_a_data_set_are_no_classes(tmp_path, parts):
+    for part in parts:
+        (tmp_path / part).mkdir()
+        folders(tmp_path / part, 'cat', 'dog')
+    for call in (
+        lambda: class_names('@folders', tmp_path),
+        lambda: labelled_images(tmp_path, ['cat', 'dog']),
+    ):
+        with pytest.raises(ValueError, match='parts of a data set') as error:
+            call()
+        assert str(tmp_path / sorted(parts)[0]) in str(error.value)
+    # a class may have such a name
+    other = tmp_path / parts[0]
+    folders(other, 'train')
+    assert class_names('@folders', other) == ['cat', 'dog', 'train']
+
+
+def test_one_folder_around_the_classes(tmp_path):
+    inner = tmp_path / 'photos-master'
+    inner.mkdir()
+    folders(inner, 'cat', 'dog')
+    assert class_names('@folders', tmp_path) == ['cat', 'dog']
+    assert labelled_images(tmp_path, ['cat', 'dog']) == [
+        ('photos-master/cat/1.png', 0),
+        ('photos-master/dog/1.png', 1),
+    ]
+
+
+def test_names_that_look_like_ids_are_pointed_out():
+    for names in (
+        ['0', '1', '2'],
+        ['n01440764', 'n01443537'],
+        ['class_1', 'class_2'],
+        ['deadbeef01', 'c0ffee1234'],
+    ):
+        assert f'{len(names)} of {len(names)}' in ids_among(names)
+    assert ids_among(['cat', 'boeing 747', 'route 66', 'decade']) is None
+
+
+def test_lists_of_every_kind(tmp_path):
+    """See tests/utils/test_lists.py for all of them."""
+    for name, text in (
+        ('a.csv', 'id,name\n0,red panda\n1,raccoon\n'),
+        ('a.json', '{"0": "red panda", "1": "raccoon"}'),
+        ('a.yaml', 'names: [red panda, raccoon]'),
+    ):
+        (tmp_path / name).write_text(text)
+        assert class_names(str(tmp_path / name), tmp_path) == PETS
+    (tmp_path / 'bad.txt').write_bytes('café\nMünster'.encode('latin-1'))
+    for read in (
+        lambda path: class_names(path, tmp_path),
+        lambda path: class_prior(path, PETS),
+    ):
+        with pytest.raises(ValueError, match=r'--class.*bad\.txt is not UTF'):
+            read(str(tmp_path / 'bad.txt'))
+    with pytest.raises(FileNotFoundError, match='no file'):
+        class_names('nowhere.csv', tmp_path)
+    (tmp_path / 'prior.json').write_text('{"raccoon": 1, "red panda": 3}')
+    assert class_prior(str(tmp_path / 'prior.json'), PETS) == [0.75, 0.25]
+    (tmp_path / 't.json').write_text('["a {}.", "the {}, here"]')
+    found = prompt_templates(str(tmp_path / 't.json'))
+    assert found == ['a {}.', 'the {}, here']

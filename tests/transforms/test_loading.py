@@ -1,6 +1,7 @@
 """Images of every kind are read right, or refused with the reason."""
 
 import io
+import os
 import struct
 import warnings
 import zlib
@@ -14,11 +15,13 @@ from mmengine.registry import init_default_scope
 from mmpretrain.registry import TRANSFORMS
 from PIL import Image
 
+from must_mm.transforms import loading
 from must_mm.transforms.loading import (
     MAX_ASPECT,
     EncodedImage,
     LoadImage,
     UnreadableImage,
+    look_at,
     read_image,
 )
 
@@ -350,3 +353,183 @@ def test_what_needs_pixels_says_that_none_are_decoded(step, tmp_path):
     steps = Compose([dict(type='LoadImage', lazy=True), step])
     with pytest.raises(AttributeError, match='leave lazy=True of'):
         steps(dict(img_path=str(path)))
+
+
+# ------------------------------------------------ files as people have them
+
+
+def chunk(kind: bytes, data: bytes) -> bytes:
+    check = struct.pack('>I', zlib.crc32(kind + data))
+    return struct.pack('>I', len(data)) + kind + data + check
+
+
+def with_chunk(part: bytes) -> bytes:
+    png = ORDINARY['photo.png']
+    return png[:33] + part + png[33:]
+
+
+LARGE_TEXT = chunk(b'zTXt', b'workflow\0\0' + zlib.compress(bytes(2**21)))
+MENDED = {
+    'text of 2 MiB': with_chunk(LARGE_TEXT),
+    'profile of 2 MiB': with_chunk(
+        chunk(b'iCCP', b'big\0\0' + zlib.compress(bytes(2**21)))
+    ),
+    'damaged text': with_chunk(chunk(b'tEXt', b'k\0v')[:-4] + b'\0\0\0\0'),
+}
+
+
+@pytest.mark.parametrize('kind', MENDED)
+def test_png_with_damaged_or_large_extras(kind, tmp_path):
+    """As image generators leave their workflow, for one."""
+    path = tmp_path / 'x.png'
+    path.write_bytes(MENDED[kind])
+    expected = read_image(ORDINARY['photo.png'])
+    np.testing.assert_array_equal(read_image(path), expected)
+    np.testing.assert_array_equal(lazily(path)['img'], expected)
+
+
+def test_extras_that_count_stay():
+    turned = ORDINARY['turned.png']
+    large = turned[:33] + LARGE_TEXT + turned[33:]
+    np.testing.assert_array_equal(read_image(large), read_image(turned))
+    # and what is missing of the pixels is missing
+    with pytest.raises(UnreadableImage, match='truncated'):
+        read_image(large[:-300])
+
+
+@pytest.mark.parametrize('name', ['photo.jpg', 'grey.jpg', 'turned.jpg'])
+@pytest.mark.parametrize('cut', [1, 2])
+def test_jpeg_without_its_end_marker(name, cut, tmp_path):
+    content = ORDINARY[name]
+    assert content.endswith(b'\xff\xd9')
+    path = tmp_path / name
+    path.write_bytes(content[:-cut])
+    expected = read_image(content)
+    for found in (read_image(path), lazily(path)['img']):
+        # two decoders
+        assert np.abs(found.astype(int) - expected).max() <= 4
+
+
+@pytest.mark.parametrize('name', ['photo.jpg', 'grey.jpg', 'progressive.jpg'])
+@pytest.mark.parametrize('share', [0.5, 0.9, 0.98])
+def test_jpeg_that_lacks_more_is_refused(name, share):
+    content = ORDINARY[name]
+    with pytest.raises(UnreadableImage, match='truncated'):
+        read_image(content[: int(share * len(content))])
+
+
+def tiff(bands: int, bits: int) -> bytes:
+    """A TIFF as satellites have it, uncompressed."""
+    kind = np.uint8 if bits == 8 else np.uint16
+    data = np.zeros((8, 8, bands), kind).tobytes()
+    tags = [
+        (256, 4, 1, 8),
+        (257, 4, 1, 8),
+        (258, 3, bands, 8 + len(data)),
+        (259, 3, 1, 1),
+        (262, 3, 1, 1),
+        (273, 4, 1, 8),
+        (277, 3, 1, bands),
+        (278, 4, 1, 8),
+        (279, 4, 1, len(data)),
+    ]
+    data += struct.pack(f'<{bands}H', *[bits] * bands)
+    data += b'\0' * (len(data) % 2)
+    body = struct.pack('<H', len(tags))
+    for tag, form, count, value in tags:
+        if tag == 258 and bands <= 2:
+            packed = struct.pack(f'<{bands}H', *[bits] * bands)
+            body += struct.pack('<HHI', tag, form, count) + packed.ljust(4)
+        else:
+            body += struct.pack('<HHII', tag, form, count, value)
+    header = b'II*\0' + struct.pack('<I', 8 + len(data))
+    return header + data + body + b'\0' * 4
+
+
+@pytest.mark.parametrize(('bands', 'bits'), [(13, 16), (4, 8), (5, 16)])
+def test_tiff_of_many_bands_says_how_many(bands, bits):
+    with pytest.raises(
+        UnreadableImage, match=f'a TIFF of {bands} bands of {bits} bits'
+    ):
+        read_image(tiff(bands, bits))
+
+
+@pytest.mark.parametrize(
+    ('content', 'reason'),
+    [
+        (b'version https://git-lfs.github.com/spec/v1\n', 'git lfs pull'),
+        (b'<svg xmlns="http://www.w3.org/2000/svg"/>', 'SVG'),
+        (b'<!DOCTYPE html><html></html>', 'a web page'),
+    ],
+)
+def test_what_else_is_called_an_image(content, reason):
+    with pytest.raises(UnreadableImage, match=reason):
+        read_image(content)
+
+
+HEIC = struct.pack('>I', 24) + b'ftypheic\0\0\0\0mif1heic' + b'\0' * 400
+
+
+@pytest.mark.parametrize('name', ['a.heic', 'a.jpg'])
+def test_heic_is_named_whatever_its_suffix(name, tmp_path, monkeypatch):
+    path = tmp_path / name
+    path.write_bytes(HEIC)
+    monkeypatch.setattr(loading, '_heif', lambda: False)
+    with pytest.raises(UnreadableImage, match=r'HEIC.*must_mm\[heif\]'):
+        read_image(path)
+
+
+def test_heic_is_read_with_its_package(tmp_path):
+    pillow_heif = pytest.importorskip('pillow_heif')
+    path = tmp_path / 'a.jpg'
+    pillow_heif.from_pillow(PHOTO).save(path, quality=95)
+    found = read_image(path)
+    assert found.shape == RGB.shape
+    assert np.abs(from_bgr(found).astype(int) - RGB).mean() < 4
+    # damaged, it is damaged
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(UnreadableImage):
+        read_image(path)
+
+
+def test_a_jpeg_named_heic_is_a_jpeg(tmp_path):
+    path = tmp_path / 'a.heic'
+    path.write_bytes(ORDINARY['photo.jpg'])
+    expected = read_image(ORDINARY['photo.jpg'])
+    np.testing.assert_array_equal(read_image(path), expected)
+
+
+def test_a_pipe_does_not_hang(tmp_path):
+    path = tmp_path / 'a.jpg'
+    os.mkfifo(path)
+    for read in (read_image, lazily):
+        with pytest.raises(UnreadableImage, match='no regular file'):
+            read(path)
+
+
+@pytest.mark.parametrize('name', ORDINARY)
+def test_looks_alike_to_mmpretrain(name):
+    alike, largest = look_at(ORDINARY[name])
+    assert alike
+    assert (largest is not None) == ('16' in name)
+
+
+def test_what_looks_different_to_mmpretrain():
+    rgba = PHOTO.copy()
+    rgba.putalpha(PHOTO.convert('L'))
+    for content in (
+        encode(rgba, 'PNG'),
+        encode(PHOTO, 'AVIF', exif=EXIF, quality=95),
+        encode(PHOTO.convert('CMYK'), 'JPEG'),
+    ):
+        assert look_at(content)[0] is False
+
+
+@pytest.mark.parametrize('suffix', ['png', 'tif'])
+@pytest.mark.parametrize('colour', [False, True])
+def test_the_largest_value_of_16_bits(suffix, colour):
+    pixels = RGB if colour else RGB[..., 0]
+    twelve = pixels.astype(np.uint16) * 16
+    content = cv2.imencode(f'.{suffix}', twelve)[1].tobytes()
+    largest = look_at(content)[1]
+    assert largest // 256 == int(twelve.max()) // 256
