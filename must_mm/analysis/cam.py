@@ -12,10 +12,10 @@ from ..runs import arguments
 
 
 def check_backbone(backbone: torch.nn.Module) -> None:
-    """Refuse a backbone in which there is nothing to look at.
+    """Raise unless the backbone has attention to look at.
 
     Raises:
-        ValueError: If it is no vision transformer with a class token.
+        ValueError: If it is not a vision transformer with a class token.
     """
     if not isinstance(backbone, VisionTransformer):
         kind = f'a {type(backbone).__name__}'

@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def check_log(path: Path, needs_training: bool) -> None:
-    """Refuse a log that MMPretrain's tool would fail on without naming it.
+    """Raise if MMPretrain's tool would fail on a log without naming it.
 
     Args:
         path: A log with one JSON object a line.

@@ -9,7 +9,7 @@ from ..utils.distributed import unwrap
 
 
 def check_training_data(loader: DataLoader) -> None:
-    """Refuse a training set that does not fill one batch.
+    """Raise unless the training set fills one batch.
 
     Raises:
         ValueError: If an epoch would have no iteration.
@@ -25,7 +25,7 @@ def check_training_data(loader: DataLoader) -> None:
 
 @HOOKS.register_module()
 class ClassCheckHook(Hook):
-    """Refuses a validation set with other classes than the model's."""
+    """Raises if a validation set has other classes than the model."""
 
     def before_train(self, runner) -> None:
         """Compare the number of classes.

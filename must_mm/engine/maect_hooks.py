@@ -27,7 +27,7 @@ class MAECTAveragesHook(Hook):
 
 @HOOKS.register_module()
 class MAECTCheckHook(Hook):
-    """Refuses a set-up that would fail later or train on noise."""
+    """Raises if a set-up would fail later, or train on noise."""
 
     def before_train(self, runner) -> None:
         """Check data, queue, optimizer and start.

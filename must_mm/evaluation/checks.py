@@ -6,7 +6,7 @@ import torch
 def check_features(
     features: torch.Tensor, labels: torch.Tensor | None, what: str
 ) -> None:
-    """Refuse features that no evaluation can be made of.
+    """Raise unless features can be evaluated.
 
     Args:
         features: (N, D).

@@ -23,7 +23,7 @@ class Features(NamedTuple):
 
 
 def check_feature(feature: str | None) -> None:
-    """Refuse unknown names of features.
+    """Raise unless all names of features are known.
 
     Raises:
         ValueError: If ``feature`` is neither ``None`` nor one of

@@ -16,7 +16,7 @@ def check_architecture(
     keys: str,
     surplus: Iterable[str] = (),
 ) -> None:
-    """Refuse weights that lack a tensor or have it in another shape.
+    """Raise if weights lack a tensor or have it in another shape.
 
     Position embeddings may differ: the backbone resizes them to its grid.
 

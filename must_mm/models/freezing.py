@@ -21,7 +21,7 @@ def freeze_except(model: nn.Module, keep: Sequence[str]) -> None:
 
     Raises:
         ValueError: If an entry names nothing that could train.
-        TypeError: If ``keep`` is no list of strings.
+        TypeError: If ``keep`` is not a list of strings.
     """
     check_strings('model.train_only', keep)
     owners = dict(model.named_modules())

@@ -89,7 +89,7 @@ class MAECT(ImageClassifier):
             self.encoder_ema.load_state_dict(self.backbone.state_dict())
 
     def _before_load(self, state_dict: dict, prefix: str, *_args) -> None:
-        """Refuse other architectures; let one encoder fill both.
+        """Check the architecture; let one encoder fill both.
 
         Raises:
             ValueError: If the encoder or, where one is needed or given, the

@@ -20,7 +20,7 @@ class TwoViewDataPreprocessor(ClsDataPreprocessor):
 
     Raises:
         ValueError: If one of these numbers is out of its range.
-        TypeError: If one of them is no list, or ``to_rgb`` is no bool.
+        TypeError: If one of them is not a list, or ``to_rgb`` is not a bool.
     """
 
     def __init__(

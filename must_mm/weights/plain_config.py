@@ -13,7 +13,7 @@ _SCOPES = ('mmpretrain.', 'mmengine.', 'mmcv.')
 
 
 def check_types(config: object, path: str | Path) -> None:
-    """Refuse a config that names anything but registered parts.
+    """Raise unless a config names registered parts alone.
 
     Args:
         config: Plain data: a config or a part of one.
