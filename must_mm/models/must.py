@@ -36,7 +36,10 @@ CLASSIFIER_PARTS = ('backbone', 'neck', 'head')
 
 
 def built(
-    name: str, part: dict | nn.Module | None, registry: Registry = MODELS
+    name: str,
+    part: dict | nn.Module | None,
+    registry: Registry = MODELS,
+    needed: bool = False,
 ):
     """Build a part of the model from its config, nothing from ``None``.
 
@@ -44,11 +47,13 @@ def built(
         name: The part's key in the model's config.
         part: Its config, or the part itself.
         registry: Where its type is registered.
+        needed: Whether there is no model without it.
 
     Raises:
         TypeError: If it is neither, with its key.
     """
-    check_type(f'model.{name}', part, dict, nn.Module, type(None))
+    none = () if needed else (type(None),)
+    check_type(f'model.{name}', part, dict, nn.Module, *none)
     return registry.build(part) if isinstance(part, dict) else part
 
 
@@ -147,9 +152,6 @@ class MUST(ImageClassifier):
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
     ) -> None:
-        check_type('model.backbone', backbone, dict, nn.Module)
-        check_type('model.neck', neck, dict, nn.Module, type(None))
-        check_type('model.head', head, dict, nn.Module)
         check_type(
             'model.data_preprocessor', data_preprocessor, dict, type(None)
         )
@@ -165,9 +167,9 @@ class MUST(ImageClassifier):
         if masked_view == OFF:
             decoder = mim_head = align_loss = None
         super().__init__(
-            backbone=backbone,
-            neck=neck,
-            head=head,
+            backbone=built('backbone', backbone, needed=True),
+            neck=built('neck', neck),
+            head=built('head', head, needed=True),
             data_preprocessor=dict(
                 dict(type='TwoViewDataPreprocessor'), **data_preprocessor or {}
             ),
