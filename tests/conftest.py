@@ -78,7 +78,7 @@ def subprocess_env():
 
 @pytest.fixture(scope='session')
 def short_quickstart(tmp_path_factory, worker_id, subprocess_env):
-    """Folder that the quickstart leaves, all stages but fewer steps.
+    """Folder that the quickstart leaves, all stages but few steps.
 
     Made once for all processes of the suite. Tests read it and leave it as
     it is.
@@ -94,9 +94,9 @@ def short_quickstart(tmp_path_factory, worker_id, subprocess_env):
                     sys.executable,
                     str(ROOT / 'tools' / 'quickstart.py'),
                     f'--work-dir={root}',
-                    '--renderings=8000',
-                    '--start-epochs=3',
-                    '--epochs=8',
+                    '--renderings=2048',
+                    '--start-epochs=1',
+                    '--epochs=1',
                 ],
                 env=subprocess_env,
                 check=True,

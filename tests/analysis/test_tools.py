@@ -75,7 +75,7 @@ def test_command(line, trained, short_quickstart, monkeypatch, capsys):
     image = next((short_quickstart / 'digits' / 'test').rglob('*.png'))
     for name, value in {
         '$config': 'run/quickstart_digits.py',
-        '$checkpoint': 'run/epoch_8.pth',
+        '$checkpoint': 'run/epoch_1.pth',
         '$run': 'run',
         'IMAGE': str(image),
         'LOG': str(next(trained.glob('run/*/vis_data/scalars.json'))),

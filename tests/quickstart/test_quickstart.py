@@ -150,21 +150,8 @@ def test_short_quickstart(short_quickstart):
     for key, rate in rates.items():
         assert f'{100 * rate:.1f} %' in shown, key
     log = read_log(short_quickstart / 'must')
-    assert log.student[0] == rates['zero_shot']
-    assert log.student[-1] == rates['student'] and len(log.student) == 9
-    assert log.epoch and log.epoch[-1] <= 8
-
-
-def test_the_whole_learns(short_quickstart):
-    """Files, loader, views, seeds, training, as a user runs them.
-
-    A third of the quickstart's training, and a start that has seen less: on
-    the 400 held-out images it is right in about 60 of 100.
-    """
-    summary = json.loads((short_quickstart / 'summary.json').read_text())
-    assert summary['zero_shot'] > 0.3  # of ten classes
-    for network in ('student', 'teacher'):
-        assert summary[network] >= summary['zero_shot'] + 0.1, summary
+    assert log.student == [rates['zero_shot'], rates['student']]
+    assert log.epoch and log.epoch[-1] <= 1
 
 
 def test_start_model_is_open_clips(short_quickstart):
