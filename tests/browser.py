@@ -1,7 +1,7 @@
 """Headless Chromium for the tests of pages.
 
-Debian's ``chromium`` and ``chromium-driver`` through selenium; what is missing
-is said, and the tests are skipped.
+Debian's ``chromium`` and ``chromium-driver``, or Google's, through selenium;
+what is missing is said, and the tests are skipped.
 """
 
 import json
@@ -9,7 +9,11 @@ import shutil
 
 import pytest
 
-PACKAGES = {'chromium': 'chromium', 'chromedriver': 'chromium-driver'}
+#: Commands, of which one is enough, and the package of the first.
+PROGRAMS = {
+    ('chromium', 'google-chrome', 'chromium-browser'): 'chromium',
+    ('chromedriver',): 'chromium-driver',
+}
 #: Worst contrast of shown text with what is behind it, as WCAG defines it.
 WORST_CONTRAST = """
 const rgb = colour => colour.match(/[\\d.]+/g).map(Number);
@@ -57,12 +61,15 @@ def browser():
     webdriver = pytest.importorskip(
         'selenium.webdriver', reason='selenium is missing: pip install it'
     )
-    missing = [PACKAGES[name] for name in PACKAGES if not shutil.which(name)]
-    if missing:
-        names = ' '.join(missing)
-        pytest.skip(f'no browser to test with: apt-get install {names}')
+    program, driver = (
+        next(filter(None, map(shutil.which, names)), None)
+        for names in PROGRAMS
+    )
+    if not (program and driver):
+        packages = ' '.join(PROGRAMS.values())
+        pytest.skip(f'no browser to test with: apt-get install {packages}')
     options = webdriver.ChromeOptions()
-    options.binary_location = shutil.which('chromium')
+    options.binary_location = program
     for option in (
         'headless=new',
         'no-sandbox',  # which root does not get
@@ -73,8 +80,7 @@ def browser():
     logs = {'browser': 'ALL', 'performance': 'ALL'}
     options.set_capability('goog:loggingPrefs', logs)
     driver = webdriver.Chrome(
-        options=options,
-        service=webdriver.ChromeService(shutil.which('chromedriver')),
+        options=options, service=webdriver.ChromeService(driver)
     )
     driver.execute_cdp_cmd('Network.enable', {})
     driver.execute_cdp_cmd(

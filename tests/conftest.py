@@ -14,6 +14,20 @@ from mmengine.registry import init_default_scope
 from tests.browser import browser  # noqa: F401
 from tests.tiny import ROOT, tiny_config, write_images
 
+CLIP = """{
+  "embed_dim": 16,
+  "quick_gelu": true,
+  "vision_cfg": {
+    "image_size": 32, "patch_size": 8, "width": 32, "layers": 2,
+    "head_width": 16
+  },
+  "text_cfg": {
+    "context_length": 8, "vocab_size": 49408, "width": 16, "heads": 1,
+    "layers": 1
+  }
+}
+"""
+
 torch.set_num_threads(1)
 init_default_scope('mmpretrain')  # as every run of a config does
 
@@ -28,6 +42,25 @@ def private_cache(tmp_path, monkeypatch):
 def images(tmp_path_factory):
     """A folder with 24 generated images of four classes."""
     return write_images(tmp_path_factory.mktemp('data'))
+
+
+@pytest.fixture(scope='session')
+def clip(tmp_path_factory):
+    """Options that name a random CLIP, in local files."""
+    import open_clip  # which takes seconds, and few tests need
+
+    folder = tmp_path_factory.mktemp('clip')
+    config = folder / 'toy_clip.json'
+    config.write_text(CLIP)
+    open_clip.add_model_config(config)
+    torch.manual_seed(0)
+    network = open_clip.create_model('toy_clip')
+    torch.save(network.state_dict(), folder / 'toy_clip.pt')
+    return dict(
+        model=str(config),
+        pretrained=str(folder / 'toy_clip.pt'),
+        templates=['a {}.'],
+    )
 
 
 @pytest.fixture

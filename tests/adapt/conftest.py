@@ -1,46 +1,13 @@
-"""A random CLIP in local files, and what adapting it leaves."""
+"""Photos, and what adapting a random CLIP to them leaves."""
 
 import functools
 import shutil
 
-import open_clip
 import pytest
-import torch
 
 from must_mm.adapt import adapt
 from must_mm.adapt.cost import measure
 from tests.tiny import CLASSES, write_images
-
-CLIP = """{
-  "embed_dim": 16,
-  "quick_gelu": true,
-  "vision_cfg": {
-    "image_size": 32, "patch_size": 8, "width": 32, "layers": 2,
-    "head_width": 16
-  },
-  "text_cfg": {
-    "context_length": 8, "vocab_size": 49408, "width": 16, "heads": 1,
-    "layers": 1
-  }
-}
-"""
-
-
-@pytest.fixture(scope='session')
-def clip(tmp_path_factory):
-    """Options that name a random CLIP, in local files."""
-    folder = tmp_path_factory.mktemp('clip')
-    config = folder / 'toy_clip.json'
-    config.write_text(CLIP)
-    open_clip.add_model_config(config)
-    torch.manual_seed(0)
-    network = open_clip.create_model('toy_clip')
-    torch.save(network.state_dict(), folder / 'toy_clip.pt')
-    return dict(
-        model=str(config),
-        pretrained=str(folder / 'toy_clip.pt'),
-        templates=['a {}.'],
-    )
 
 
 @pytest.fixture(scope='session')
