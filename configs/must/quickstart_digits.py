@@ -149,4 +149,13 @@ default_hooks = dict(logger=dict(interval=9))
 teacher = dict(
     _base_.teacher, decay_start=0.9, decay_end=0.99, warmup_steps=100
 )
-custom_hooks = [teacher, *_base_.guards]
+guards = [
+    dict(type='ValidateStartHook'),
+    dict(type='ClassCheckHook'),
+    dict(type='FairnessRestartHook'),
+    dict(type='HealthHook', interval=10),
+    # a run that collapses is shown to its end
+    dict(type='CollapseHook', stop=False),
+    dict(type='StartPassHook'),
+]
+custom_hooks = [teacher, *guards]

@@ -24,16 +24,16 @@ LOADERS = ('LoadImage', 'LoadImageFromFile')
 _VARIABLES = ('classes', 'mask', 'train_pipeline', 'test_pipeline', 'teacher')
 _COMMENTS = {
     'classes': 'The names, in the order of the labels.',
-    'model': 'Student, teacher, and the parts of MUST.',
+    'model': 'Student, teacher, and how they learn.',
     'mask': 'The blocks that are hidden in the second view.',
-    'train_pipeline': 'Two views of each image, and a mask for the second.',
+    'train_pipeline': 'Two views of each image.',
     'test_pipeline': 'The view that is classified.',
     'train_dataloader': 'The images, without labels.',
     'val_dataloader': 'Nothing is chosen by labels.',
     'test_dataloader': 'For tools/test.py and the exported model.',
     'optim_wrapper': 'Rate of the last layer; less for each layer below.',
-    'train_cfg': 'Epochs; keep param_scheduler.T_max equal.',
-    'teacher': "The teacher's decay, and its ramp in steps.",
+    'train_cfg': 'Epochs; keep param_scheduler.end equal.',
+    'teacher': "The teacher's decay, from one step to the next.",
     'custom_hooks': 'The teacher, and guards.',
     'default_hooks': 'Steps between log lines, epochs between checkpoints.',
     'default_scope': 'The rest rarely changes.',
@@ -130,19 +130,8 @@ def clip_config(
             threshold=threshold,
             fairness=dict(type='FairnessLoss', **(fairness or {})),
         ),
-        decoder=dict(
-            type='SimMIMLinearDecoder',
-            in_channels=tower.channels,
-            encoder_stride=tower.stride,
-        ),
-        mim_head=dict(
-            type='SimMIMHead',
-            patch_size=tower.stride,
-            loss=dict(
-                type='PixelReconstructionLoss', criterion='L1', channel=3
-            ),
-        ),
-        align_loss=dict(type='GlobalLocalAlignmentLoss', loss_weight=0.2),
+        # self-training alone: docs/accuracy.md says why
+        pseudo_labels=_pseudo_labels(fairness or {}),
         predict_with=network,
         data_preprocessor=dict(
             type='TwoViewDataPreprocessor',
@@ -157,21 +146,23 @@ def clip_config(
         test_pipeline=[LOAD, *resize, dict(type='PackInputs')],
         optim_wrapper=_optim_wrapper(settings),
         param_scheduler=dict(
-            type='CosineAnnealingLR',
-            T_max=settings.epochs,
-            eta_min_ratio=0.05,
+            type='WarmupCosineLR',
+            warmup_ratio=0.2,
+            end=settings.epochs,
             convert_to_iter_based=True,
         ),
         train_cfg=dict(by_epoch=True, max_epochs=settings.epochs),
         custom_hooks=[
             dict(
                 type='EMATeacherHook',
-                decay_start=settings.decay_start,
-                decay_end=settings.decay_end,
-                warmup_steps=settings.ramp,
+                decay_start=settings.decay,
+                decay_end=settings.decay,
+                warmup_steps=0,
             ),
             dict(type='FairnessRestartHook'),
+            dict(type='StartPassHook'),
             dict(type='HealthHook', interval=10),
+            dict(type='CollapseHook'),
         ],
     )
     _name_parts(cfg)
@@ -180,6 +171,19 @@ def clip_config(
     _use_runtime(cfg, settings.log_interval, settings.checkpoint_interval)
     cfg['randomness'] = dict(seed=seed)
     return cfg
+
+
+def _pseudo_labels(fairness: dict) -> dict:
+    """Labels that spread as the classes do, where that is known.
+
+    Args:
+        fairness: Options of :class:`FairnessLoss`; a weight of 0 says that it
+            is not.
+    """
+    if fairness.get('loss_weight', 1) == 0:
+        return dict()
+    prior = fairness.get('prior')
+    return dict(alignment=dict(type='BalancedLabels', prior=prior))
 
 
 def _train_pipeline(
@@ -203,13 +207,6 @@ def _train_pipeline(
         dict(LOAD, lazy=True),
         dict(type='SeedSample'),
         dict(type='CropViews', transforms=[weak, strong]),
-        dict(
-            type='MUSTMaskGenerator',
-            input_size=size,
-            mask_patch_size=settings.mask_block,
-            model_patch_size=tower.stride,
-            mask_ratio=0.1,
-        ),
         dict(type='PackInputs'),
     ]
 
@@ -387,6 +384,11 @@ def own_config(
     if fairness:
         loss = model['head'].get('fairness') or dict(type='FairnessLoss')
         model['head']['fairness'] = dict(loss, **fairness)
+    if fairness and (model.get('pseudo_labels') or {}).get('alignment'):
+        known = _pseudo_labels(fairness).get('alignment')
+        model['pseudo_labels']['alignment'] = known and dict(
+            model['pseudo_labels']['alignment'], prior=known['prior']
+        )
     if 'classes' in model['start']:
         model['start']['classes'] = data.classes
     cfg['train_cfg'].pop('val_interval', None)
@@ -417,13 +419,14 @@ def _set_epochs(cfg: dict, epochs: int, path: Path) -> None:
     """
     schedule = cfg.get('param_scheduler')
     if schedule:
-        if not isinstance(schedule, dict) or 'T_max' not in schedule:
+        lengths = [name for name in ('T_max', 'end') if name in schedule]
+        if not isinstance(schedule, dict) or not lengths:
             raise ValueError(
                 f'--epochs: param_scheduler of {path} is not one schedule '
-                'with T_max. Change its epochs there, with '
+                'with T_max or end. Change its epochs there, with '
                 'train_cfg.max_epochs, and leave --epochs out'
             )
-        schedule['T_max'] = epochs
+        schedule.update(dict.fromkeys(lengths, epochs))
     cfg['train_cfg']['max_epochs'] = epochs
 
 

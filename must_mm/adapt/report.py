@@ -27,6 +27,18 @@ CURVES = {
         'which training does not see.',
         (0.0, 1.0),
     ),
+    'class_growth': (
+        'Largest growth of a class',
+        'Its share of the labels that training is sure of, over its due; it '
+        'stops at 3.',
+        None,
+    ),
+    'start_disagreement': (
+        "Labels that are not the start's",
+        'Share of the images that training labels otherwise than the '
+        'zero-shot classifier.',
+        (0.0, 1.0),
+    ),
     'loss': ('Loss', 'All terms together.', None),
     'loss_st': (
         'Self-training loss',

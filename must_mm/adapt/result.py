@@ -127,6 +127,8 @@ class Result:
         versions: Of Python and the packages.
         seconds: Wall time of each stage.
         warnings: What the reader should know before trusting the result.
+        fallback: Where self-training has collapsed: what was seen of it, and
+            what is exported instead, in words.
         trust: What the result says of itself.
         out: Folder of the results, for the command that goes on from them.
     """
@@ -141,6 +143,7 @@ class Result:
     versions: dict[str, str] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    fallback: str = ''
     trust: Trust = field(default_factory=Trust)
     out: Path | None = None
 
@@ -149,7 +152,10 @@ def summary(result: Result, out: Path) -> str:
     """What is said at the end: the outcome, the files, how to use them."""
     network = result.settings['exported network']
     changed = sum(p.changed for p in result.predictions)
-    lines = [f'{changed} of {len(result.predictions)} images changed class']
+    lines = [result.fallback] if result.fallback else []
+    lines.append(
+        f'{changed} of {len(result.predictions)} images changed class'
+    )
     if result.evaluation:
         before, after = map(
             Evaluation.accuracy,

@@ -16,7 +16,6 @@ from mmpretrain.registry import MODELS, TASK_UTILS
 
 from must_adapt.options import Options, check_given, check_out, load
 
-from ..checkpoints.resume import find_resumable
 from ..models.must import TEACHER
 from ..runs.launch import build_runner
 from ..utils.scalars import read_scalars
@@ -24,6 +23,7 @@ from ..utils.versions import installed_versions
 from ..weights.publish import export_onnx, load_published, publish
 from .config import config_text, load_config
 from .cost import this_machine
+from .fallback import fallback_of, train_or_fall_back
 from .plan import Images, look_at_images, make_plan
 from .predict import (
     evaluation,
@@ -196,6 +196,7 @@ def _run(task: Task, out: Path) -> Result:
         versions=installed_versions(),
         seconds=seconds,
         warnings=warnings_of(task, images, found, measured, curves),
+        fallback=fallback_of(run),
     )
     write_csv(found, task.classes, out / 'predictions.csv')
     write_report(result, out / 'report.html')
@@ -253,7 +254,7 @@ def train(config: Path, run: Path, screen: TextIO) -> Path:
         screen: Where to show the progress.
 
     Returns:
-        The last checkpoint.
+        The checkpoint to take, see :func:`train_or_fall_back`.
     """
     argv = [str(config), '--work-dir', str(run), '--resume']
     # MMEngine shares logs between runs of one name within a process
@@ -262,9 +263,7 @@ def train(config: Path, run: Path, screen: TextIO) -> Path:
     progress = ProgressHook(screen)
     runner.register_hook(progress)
     with closing(progress):
-        runner.train()
-    checkpoint, _ = find_resumable(run)
-    return Path(checkpoint)
+        return train_or_fall_back(runner)
 
 
 def read_curves(run: Path) -> dict[str, list[tuple[int, float]]]:

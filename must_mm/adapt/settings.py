@@ -53,10 +53,7 @@ class Settings:
         batch_size: Images per step.
         lr: Learning rate of the last layer.
         layer_decay: Factor of the rate from each layer to the one below.
-        decay_start: EMA decay of the teacher at the first step.
-        decay_end: EMA decay after the ramp.
-        ramp: Length of the ramp, in steps.
-        mask_block: Side of a mask block, in pixels.
+        decay: EMA decay of the teacher.
         crop_min: Smallest share of the image that the strong view shows.
         workers: Processes that load images.
         amp: Whether to train in mixed precision.
@@ -68,10 +65,7 @@ class Settings:
     batch_size: int
     lr: float
     layer_decay: float
-    decay_start: float
-    decay_end: float
-    ramp: int
-    mask_block: int
+    decay: float
     crop_min: float
     workers: int
     amp: bool
@@ -140,36 +134,14 @@ def layer_decay(depth: int) -> float:
     return round(0.65 ** min(1, depth / 12), 3)
 
 
-def teacher_decays(steps: int) -> tuple[float, float, int]:
-    """The teacher's memory as a share of the run.
+def teacher_decay(steps: int) -> float:
+    """The teacher averages over a 6th of the run, at most 5000 steps.
 
-    It averages over a 50th of the run at first, over a 6th after a fifth of
-    it, at most 5000 steps: what the published decays are to the ImageNet
-    recipe, and the quickstart's to its 540 steps.
-
-    Returns:
-        Decay at the start, after the ramp, and the ramp's length in steps.
+    What the last published decay is to the ImageNet recipe, and the
+    quickstart's to its 540 steps. It is so from the first step on: a faster
+    teacher at first follows a student that has not learned yet.
     """
-    start, end = (
-        round(min(MAX_DECAY, max(0.5, 1 - 1 / (steps * share))), 6)
-        for share in (1 / 50, 1 / 6)
-    )
-    return start, end, max(1, steps // 5)
-
-
-def mask_block(size: int, stride: int) -> int:
-    """Blocks near a seventh of the image, as published: 32 of 224 pixels.
-
-    Raises:
-        ValueError: If the image is no multiple of the stride.
-    """
-    sides = [side for side in range(stride, size, stride) if size % side == 0]
-    if not sides:
-        raise ValueError(
-            f'--model: images of {size} pixels cannot be masked in blocks of '
-            f'{stride} pixels'
-        )
-    return min(sides, key=lambda side: abs(side - size / 7))
+    return round(min(MAX_DECAY, max(0.5, 1 - 6 / steps)), 6)
 
 
 def choose(
@@ -196,16 +168,12 @@ def choose(
     batch = batch_size(images, machine.memory, fixed, per_image)
     passes = given_epochs or epochs(images, batch, machine.device)
     steps = passes * (images // batch)
-    start, end, ramp = teacher_decays(steps)
     return Settings(
         epochs=passes,
         batch_size=batch,
         lr=learning_rate(tower.width, batch),
         layer_decay=layer_decay(tower.depth),
-        decay_start=start,
-        decay_end=end,
-        ramp=ramp,
-        mask_block=mask_block(tower.size, tower.stride),
+        decay=teacher_decay(steps),
         # a third of a small image is a few patches
         crop_min=0.3 if tower.size >= 128 else 0.6,
         workers=workers(machine),

@@ -31,7 +31,15 @@ LOST = 0.1
 
 
 class Collapsed(RuntimeError):
-    """Self-training has collapsed."""
+    """Self-training has collapsed.
+
+    Attributes:
+        found: What was seen of it.
+    """
+
+    def __init__(self, message: str, found: str) -> None:
+        super().__init__(message)
+        self.found = found
 
 
 @dataclass(frozen=True)
@@ -267,8 +275,9 @@ class CollapseHook(Hook):
             for value in pair:
                 check_number(key, value, '(-inf, inf)')
             self.limits[name] = Limit(*pair)
-        #: Looks in a row beyond the first and the second limits.
-        self.warned, self.beyond = 0, 0
+        #: Looks in a row beyond the first and the second limits, and what
+        #: the last one has found.
+        self.warned, self.beyond, self.found = 0, 0, ''
         self.watch: RunningSignals | None = None
         self._resumed: dict = {}
 
@@ -337,23 +346,22 @@ class CollapseHook(Hook):
         self.warned = (self.warned + 1) * bool(warn)
         self.beyond = (self.beyond + 1) * bool(stop)
         runner.message_hub.update_info(SOUND, not warn)
-        collapsed = self.stop and self.beyond >= self.patience
-        if not collapsed and not is_due(self.warned, self.patience):
-            return
-        found = ', '.join(
+        self.found = ', '.join(
             WORDS[name].format(
                 name=class_name(runner, signals.top_class), **vars(signals)
             )
             for name in warn
         )
-        if collapsed:
+        if self.stop and self.beyond >= self.patience:
             raise Collapsed(
                 f'self-training has collapsed by iteration {runner.iter + 1}: '
-                f'{found}. {_way_back(runner)}. To train again: {ADVICE}'
+                f'{self.found}. {_way_back(runner)}. To train again: {ADVICE}',
+                self.found,
             )
-        runner.logger.warning(
-            f'self-training may be collapsing: {found}. {ADVICE}'
-        )
+        if is_due(self.warned, self.patience):
+            runner.logger.warning(
+                f'self-training may be collapsing: {self.found}. {ADVICE}'
+            )
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
         """Save the averages."""

@@ -70,7 +70,8 @@ def table(summary: dict) -> str:
             summary['self_training_only'],
             summary['self_training_only_teacher'],
         ),
-        ('MUST', summary['student'], summary['teacher']),
+        ('MUST, as published', summary['student'], summary['teacher']),
+        ('balanced labels', summary['balanced'], summary['balanced_teacher']),
     ]
     lines = []
     for name, *cells in rows:
@@ -87,7 +88,7 @@ def draw_picture(root: Path, logs: dict[str, Log], path: Path) -> None:
 
     Args:
         root: Folder of the quickstart, with the run ``must`` in it.
-        logs: Curves of the runs ``must`` and ``self_training``.
+        logs: Curves of the runs, by name.
         path: PNG file to write.
     """
     figure = Figure(figsize=(10, 8), layout='constrained')
@@ -101,7 +102,8 @@ def draw_picture(root: Path, logs: dict[str, Log], path: Path) -> None:
 
 def _draw_accuracy(axes: Axes, logs: dict[str, Log]) -> None:
     for name, label, colour in (
-        ('must', 'MUST', 'tab:blue'),
+        ('balanced', 'balanced labels', 'tab:green'),
+        ('must', 'MUST, as published', 'tab:blue'),
         ('self_training', 'self-training alone', 'tab:orange'),
     ):
         for who, style in (('student', '-'), ('teacher', '--')):

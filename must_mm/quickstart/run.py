@@ -1,4 +1,4 @@
-"""The quickstart: start model, target, adaptation, ablation, report."""
+"""The quickstart: start model, target, three ways to adapt it, report."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import sys
 import time
 from pathlib import Path
 
+from mmengine.config import Config
+
 from ..utils.paths import config_path, tool_path
 from ..utils.versions import installed_versions
 from .report import draw_picture, read_log, table
@@ -18,6 +20,7 @@ from .tiny_clip import NAME, train_tiny_clip
 RUNS = {
     'must': 'must/quickstart_digits.py',
     'self_training': 'must/quickstart_digits_self-training.py',
+    'balanced': 'must/quickstart_digits_balanced.py',
 }
 
 
@@ -32,6 +35,18 @@ def options(root: Path) -> dict[str, object]:
             f'{loader}.dataset.data_root': f'{root}/digits'
             for loader in loaders
         },
+    }
+
+
+def shortened(config: str, epochs: int | None) -> dict[str, object]:
+    """Config keys that train for other epochs than a config says."""
+    if epochs is None:
+        return {}
+    schedule = Config.fromfile(config_path(config)).param_scheduler
+    length = 'T_max' if 'T_max' in schedule else 'end'
+    return {
+        'train_cfg.max_epochs': epochs,
+        f'param_scheduler.{length}': epochs,
     }
 
 
@@ -89,7 +104,7 @@ def quickstart(
 
     timed(
         'start',
-        '1/4 a tiny CLIP learns rendered digits',
+        '1/5 a tiny CLIP learns rendered digits',
         lambda: train_tiny_clip(
             root / 'start',
             seed,
@@ -100,18 +115,18 @@ def quickstart(
     )
     timed(
         'target',
-        "2/4 scikit-learn's handwritten digits as PNG files",
+        "2/5 scikit-learn's handwritten digits as PNG files",
         lambda: write_digits(root / 'digits', 32),
     )
     keys = options(root) | {'randomness.seed': seed}
-    if epochs is not None:
-        keys |= {
-            'train_cfg.max_epochs': epochs,
-            'param_scheduler.T_max': epochs,
-        }
-    titles = ('3/4 MUST adapts it, without labels', '4/4 self-training alone')
+    titles = (
+        '3/5 MUST adapts it, without labels',
+        '4/5 self-training alone',
+        '5/5 balanced labels',
+    )
     for title, (name, config) in zip(titles, RUNS.items(), strict=True):
-        timed(name, title, lambda: train(config, root / name, keys))  # noqa: B023
+        chosen = keys | shortened(config, epochs)
+        timed(name, title, lambda: train(config, root / name, chosen))  # noqa: B023
 
     logs = {name: read_log(root / name) for name in RUNS}
     summary = {
@@ -120,6 +135,8 @@ def quickstart(
         'teacher': logs['must'].teacher[-1],
         'self_training_only': logs['self_training'].student[-1],
         'self_training_only_teacher': logs['self_training'].teacher[-1],
+        'balanced': logs['balanced'].student[-1],
+        'balanced_teacher': logs['balanced'].teacher[-1],
         'seed': seed,
         'seconds': seconds,
         'versions': installed_versions(),

@@ -19,7 +19,7 @@ from must_mm.weights.publish import load_published
 from must_mm.weights.start_file import load_classifier
 from tests.tiny import CLASSES, ROOT, assert_same_tensors, launch
 
-TERMS = {'loss', 'loss_st', 'loss_fair', 'loss_mim', 'loss_align'}
+TERMS = {'loss', 'loss_st', 'loss_fair'}
 
 
 def contents(folder) -> dict:

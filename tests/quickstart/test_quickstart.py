@@ -130,12 +130,14 @@ def test_short_quickstart(short_quickstart):
     summary = json.loads((short_quickstart / 'summary.json').read_text())
     rates = {
         key: summary[key]
-        for key in ('zero_shot', 'student', 'teacher', 'self_training_only')
-    }
+        for key in (
+            'zero_shot', 'student', 'teacher', 'self_training_only', 'balanced'
+        )
+    }  # fmt: skip
     assert all(0 < rate <= 1 for rate in rates.values())
     assert summary['versions']['torch'] == version('torch')
     assert set(summary['seconds']) == {
-        'start', 'target', 'must', 'self_training',
+        'start', 'target', 'must', 'self_training', 'balanced',
     }  # fmt: skip
     # What the config builds is the very classifier that open_clip makes of
     # the same files; one image of the 400 may sit on a tie.

@@ -1,0 +1,25 @@
+# The quickstart with labels that spread evenly over the classes, a warm-up,
+# a steady teacher and no masks: what must-adapt does.
+#
+# Paper: https://arxiv.org/abs/2206.02967
+# Measured: README.md, "What it does, and what was measured where"
+# What differs, and why: docs/accuracy.md
+# Command: python tools/train.py configs/must/quickstart_digits_balanced.py
+_base_ = ['quickstart_digits.py']
+
+model = dict(
+    masked_view='off',
+    pseudo_labels=dict(alignment=dict(type='BalancedLabels')),
+)
+param_scheduler = dict(
+    _delete_=True,
+    type='WarmupCosineLR',
+    warmup_ratio=0.2,
+    end=_base_.epochs,
+    convert_to_iter_based=True,
+)
+# 540 steps: it averages over a fifth of them from the beginning
+teacher = dict(
+    _base_.teacher, decay_start=0.99, decay_end=0.99, warmup_steps=0
+)
+custom_hooks = [teacher, *_base_.guards]

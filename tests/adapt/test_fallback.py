@@ -1,0 +1,64 @@
+"""A run that collapses is undone, and the result says so first."""
+
+import pytest
+import torch
+
+from must_mm.adapt import adapt
+from must_mm.adapt.result import summary
+from must_mm.checkpoints.plain import load_tensors
+from must_mm.engine.collapse import CollapseHook, RunningSignals, Signals
+
+
+@pytest.fixture
+def collapse(monkeypatch):
+    """Let a run collapse from some step on; it looks at each."""
+
+    def begin(step: int) -> None:
+        def signals(self):
+            self.looks = getattr(self, 'looks', 0) + 1
+            return Signals(class_growth=9.0 if self.looks >= step else 1.0)
+
+        monkeypatch.setattr(RunningSignals, 'signals', signals)
+        # interval, patience
+        monkeypatch.setattr(
+            CollapseHook.__init__, '__defaults__', (1, 2, True, None)
+        )
+
+    return begin
+
+
+def test_early_it_goes_back_to_the_start(options, collapse, tmp_path):
+    collapse(step=1)
+    out = tmp_path / 'out'
+    result = adapt(**options, out=str(out))
+    assert 'went wrong' in result.fallback
+    assert '9.0 times its due' in result.fallback
+    assert 'the start as it was' in result.fallback
+    assert not any(p.changed for p in result.predictions)
+    for found in result.predictions:
+        assert found.confidence == pytest.approx(found.zero_shot_confidence)
+    page = (out / 'report.html').read_text()
+    assert page.index('went wrong') < page.index('images changed class')
+    assert summary(result, out).splitlines()[0] == result.fallback
+    # what a resumed run would go on from is not the start
+    assert not (out / 'run' / 'start.pth').exists()
+
+
+def test_late_it_goes_back_to_what_was_sound(options, collapse, tmp_path):
+    collapse(step=7)
+    out = tmp_path / 'out'
+    result = adapt(**{**options, 'epochs': 8}, out=str(out))
+    assert 'what it was before' in result.fallback
+    sound = (out / 'run' / 'last_sound_checkpoint').read_text()
+    assert sound.endswith('epoch_6.pth')
+    (exported,) = out.glob('model-*.pth')
+    found = load_tensors(exported)['state_dict']
+    trained = load_tensors(sound)['state_dict']
+    name = 'backbone.patch_embed.projection.weight'
+    assert torch.equal(found[name], trained[name])
+
+
+def test_a_sound_run_has_no_fallback(adapted):
+    out, result = adapted
+    assert result.fallback == ''
+    assert 'went wrong' not in (out / 'report.html').read_text()
