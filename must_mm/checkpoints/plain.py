@@ -151,15 +151,26 @@ def load_tensors(path: str | Path) -> dict:
     stranger = explain(path)
     if stranger:
         raise ValueError(f'{path} {stranger}')
-    with plain_data_only(path):
-        if is_safetensors(path):
-            from safetensors.torch import load_file
+    if is_safetensors(path):
+        from safetensors.torch import load_file
 
+        with plain_data_only(path):
             return load_file(path)
-        with path.open('rb') as file:  # by a name, torch goes by its suffix
-            check_sums(file)
-            file.seek(0)
-            content = torch.load(file, map_location='cpu', weights_only=True)
+    with path.open('rb') as file:  # by a name, torch goes by its suffix
+        return read_tensors(file, path)
+
+
+def read_tensors(file: BinaryIO, path: str | Path) -> dict:
+    """Load an open file of ``torch.save``; see :func:`load_tensors`.
+
+    Args:
+        file: The file, or its bytes.
+        path: Its name, for errors.
+    """
+    with plain_data_only(path):
+        check_sums(file)
+        file.seek(0)
+        content = torch.load(file, map_location='cpu', weights_only=True)
     if not isinstance(content, dict):
         raise ValueError(
             f'{path} holds a {type(content).__name__}, no dict of a checkpoint'

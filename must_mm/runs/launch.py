@@ -16,6 +16,7 @@ from mmpretrain.registry import MODELS, TASK_UTILS
 
 from ..checkpoints.plain import keep
 from ..checkpoints.resume import check_resumable, find_resumable, is_remote
+from ..checkpoints.share import share
 from ..engine.autocast import mixed_precision
 from ..engine.guards import check_training_data
 from ..models.must import MUST
@@ -212,6 +213,8 @@ def build_trainer(cfg: Config, args: argparse.Namespace) -> Runner:
     cfg.resume, cfg.load_from, resumed = from_main_process(
         lambda: choose_checkpoint(cfg, args.resume)
     )
+    if cfg.resume and not is_remote(cfg.load_from):
+        share(cfg.load_from)
     runner = Runner.from_cfg(cfg)
     if changes:
         runner.logger.info(changes)

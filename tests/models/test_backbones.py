@@ -1,6 +1,7 @@
 """Any backbone: keeps the start's function, hides what it masks, trains."""
 
 import copy
+import re
 
 import pytest
 import torch
@@ -11,7 +12,8 @@ from mmpretrain.structures import DataSample
 import must_mm  # noqa: F401
 from must_mm.checkpoints.plain import save_tensors
 from must_mm.models.ema import ema_update
-from tests.tiny import CLASSES
+from must_mm.weights.publish import load_published, publish
+from tests.tiny import CLASSES, ROOT
 
 SIZE, CELL, SOURCE = 64, 32, 7
 CLASS_MAP = {'ant': [0], 'bee': [2, 3, 6], 'cat': [5], 'dog': [1, 4]}
@@ -275,6 +277,53 @@ def test_a_few_steps(case, batch):
         for name, value in model.state_dict().items()
         if name.startswith('teacher.')
     )
+
+
+@pytest.mark.parametrize('teacher', [False, True])
+@torch.no_grad()
+def test_is_published(case, batch, tmp_path, teacher):
+    """As MMPretrain's own parts, with the same logits: at the end of a run.
+
+    Tolerance: float32, the scale of the logits multiplied in before.
+    """
+    name, _, model = case
+    (weak, _), _ = batch
+    model = copy.deepcopy(model).eval()
+    for param in model.teacher.parameters():
+        param += 0.02 * torch.randn_like(param)
+    config = must_config(name, checkpoint='gone.pth')
+    config['data_preprocessor'] = dict(
+        type='TwoViewDataPreprocessor', mean=[0] * 3, std=[255] * 3
+    )
+    checkpoint = tmp_path / 'epoch_1.pth'
+    save_tensors(
+        dict(
+            state_dict=model.state_dict(),
+            # as MMEngine writes it
+            meta=dict(cfg=f'model = {config!r}\n'),
+        ),
+        checkpoint,
+    )
+    weights, described = publish(checkpoint, tmp_path / 'x.pth', teacher)
+    plain = load_published(weights, described)
+    expected = (model.teacher if teacher else model)(weak)
+    torch.testing.assert_close(plain(weak), expected, rtol=1e-5, atol=1e-5)
+    other = (model if teacher else model.teacher)(weak)
+    assert (other - expected).abs().max() > 1e-3
+    assert 'must_mm' not in described.read_text()
+
+
+def test_every_backbone_of_the_docs_is_tested():
+    """The rows of docs/backbones.md, but CLIP's, which test_publish has."""
+    page = (ROOT / 'docs' / 'backbones.md').read_text(encoding='utf-8')
+    rows = page.split('|---|---|---|---|---|')[1].split('\n\n')[0]
+    named = {
+        name.split('(')[0]
+        for row in rows.strip().splitlines()
+        for name in re.findall(r'`([^`]+)`', row.split('|')[1])
+    }
+    tested = {case[0]['type'] for case in CASES.values()}
+    assert named == tested
 
 
 def test_layer_decay_without_depths_names_the_key():

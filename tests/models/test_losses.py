@@ -301,3 +301,37 @@ def test_the_prior_is_no_weight_of_a_checkpoint():
 def test_bad_prior(prior):
     with pytest.raises(ValueError, match='head.fairness.prior'):
         FairnessLoss(3, prior=prior)
+
+
+def _uneven_rank(rank: int, folder) -> None:
+    dist.init_process_group(
+        'gloo',
+        init_method=f'file://{folder}/rendezvous',
+        rank=rank,
+        world_size=2,
+    )
+    whole = torch.load(folder / 'logits.pt')
+    logits = (whole[:3], whole[3:])[rank].clone().requires_grad_()
+    found = log_mean_probability(logits)
+    fairness_loss(found).backward()
+    torch.save((found.detach(), logits.grad), folder / f'uneven{rank}.pt')
+    dist.destroy_process_group()
+
+
+@pytest.mark.dist
+def test_fairness_of_ranks_with_unlike_batches(tmp_path):
+    """The last batch, without drop_last: 3 and 5 samples are 8."""
+    torch.manual_seed(0)
+    whole = (3 * torch.randn(8, 6)).requires_grad_()
+    torch.save(whole.detach(), tmp_path / 'logits.pt')
+    mp.start_processes(
+        _uneven_rank, args=(tmp_path,), nprocs=2, start_method='fork'
+    )
+    expected = log_mean_probability(whole)
+    fairness_loss(expected).backward()
+    ranks = [torch.load(tmp_path / f'uneven{rank}.pt') for rank in (0, 1)]
+    for found, _ in ranks:
+        torch.testing.assert_close(found, expected)
+    # every rank has the whole loss, and the gather sums their gradients
+    gradient = torch.cat([grad for _, grad in ranks]) / 2
+    torch.testing.assert_close(gradient, whole.grad)

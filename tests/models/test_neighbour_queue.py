@@ -4,6 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from must_mm.models import neighbour_queue
 from must_mm.models.neighbour_queue import NNQueue
 
 SIZE, DIM = 12, 5
@@ -100,3 +101,29 @@ def test_batch_that_does_not_divide_names_both(queue):
 def test_out_of_range_names_the_keys(options, error):
     with pytest.raises(ValueError, match=error):
         NNQueue(**dict(size=SIZE, dim=DIM) | options)
+
+
+def test_draws_are_uniform_and_their_own():
+    """Chi-squared of 20,000 draws of 20, below its 99.9 % point (43.8)."""
+    queue = NNQueue(size=64, dim=4, topk=20)
+    draws = torch.cat([queue._draw(50) for _ in range(400)])
+    counts = torch.bincount(draws, minlength=20).double()
+    assert len(counts) == 20
+    assert ((counts - 1000) ** 2 / 1000).sum() < 43.8
+    rows = draws.view(400, 50)
+    # neither steps nor places repeat one another (agree in 1 of 20)
+    for one, other in ((rows[1:], rows[:-1]), (rows[:, 1:], rows[:, :-1])):
+        assert abs((one == other).double().mean() - 0.05) < 0.01
+
+
+def test_draws_are_those_of_one_process(monkeypatch):
+    """Two ranks draw what one does for the batch of both."""
+    queue = NNQueue(size=64, dim=4, topk=20)
+    seed = queue.seed.clone()
+    whole = queue._draw(8)
+    for rank in (0, 1):
+        queue.seed.copy_(seed)
+        monkeypatch.setattr(
+            neighbour_queue, 'get_rank', lambda rank=rank: rank
+        )
+        assert torch.equal(queue._draw(4), whole[4 * rank :][:4])
