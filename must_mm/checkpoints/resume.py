@@ -140,6 +140,34 @@ def check_state(runner: Runner, checkpoint: dict) -> None:
         )
 
 
+def warn_of_rates(runner: Runner, checkpoint: dict) -> None:
+    """Say so if the run goes on with other rates than its config states.
+
+    MMEngine resumes rates and schedule with the optimizer; a config states
+    others for another total batch, on another number of GPUs for one.
+    """
+    saved, own = (
+        [group.get('initial_lr', group['lr']) for group in groups]
+        for groups in (
+            checkpoint['optimizer']['param_groups'],
+            runner.optim_wrapper.optimizer.param_groups,
+        )
+    )
+    ratio = max(
+        (one / other for one, other in zip(saved, own, strict=True) if other),
+        key=lambda ratio: abs(ratio - 1),
+        default=1.0,
+    )
+    if abs(ratio - 1) > 1e-6:
+        runner.logger.warning(
+            f'the run goes on with the learning rates of its checkpoint, '
+            f'{ratio:.4g} times those that the config states now, as for '
+            'another total batch: keep that with train_dataloader.batch_size '
+            'and optim_wrapper.accumulative_counts, or set load_from instead '
+            'of --resume to train on at the new rates'
+        )
+
+
 def _groups_fit(saved: object, own: list[dict]) -> bool:
     """Whether an optimizer's saved groups have the form of its own.
 

@@ -7,7 +7,7 @@ from mmengine.fileio import LocalBackend, register_backend
 from mmengine.hooks import CheckpointHook
 from mmpretrain.registry import HOOKS
 
-from ..checkpoints.resume import check_state
+from ..checkpoints.resume import check_state, warn_of_rates
 from ..checkpoints.whole_file import remove_partials, write_whole
 
 #: Names in MMEngine's message hub: whether the run is sound, and the file of
@@ -71,6 +71,7 @@ class SafeCheckpointHook(CheckpointHook):
         """Refuse to resume from the state of another run."""
         if runner._resume:
             check_state(runner, checkpoint)
+            warn_of_rates(runner, checkpoint)
 
     def _save_checkpoint_with_step(self, runner, step: int, meta) -> None:
         """Write the checkpoint, point to it, remove what is outdated.

@@ -166,6 +166,12 @@ def join_processes(cfg: Config) -> None:
     """Let the processes meet, if there are several, as the runner would."""
     if cfg.launcher == 'none':
         return
+    for key in ('val_evaluator', 'test_evaluator'):
+        metrics = cfg.get(key) or []
+        for metric in [metrics] if isinstance(metrics, dict) else metrics:
+            # results go from process to process; by default they would go
+            # through files, which nodes may not share
+            metric.setdefault('collect_device', 'gpu')
     env = cfg.get('env_cfg', {})
     set_multi_processing(**env.get('mp_cfg', {}), distributed=True)
     options = env.get('dist_cfg', {})

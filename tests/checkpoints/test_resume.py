@@ -147,6 +147,20 @@ def test_option_that_another_torch_knows(config, run):
     assert not any(group['capturable'] for group in groups)
 
 
+@pytest.mark.parametrize('factor', [1, 2])
+def test_other_rates_than_those_of_the_config_are_said(
+    config, run, logged, factor
+):
+    config.optim_wrapper.optimizer.lr *= factor
+    config.log_level = 'WARNING'
+    config.resume, config.load_from = True, str(run / 'epoch_2.pth')
+    runner = train(config)
+    said = 'rates of its checkpoint, 0.5 times those that the config'
+    assert (said in logged.text) == (factor == 2)
+    rates = {g['initial_lr'] for g in runner.optim_wrapper.param_groups}
+    assert max(rates) == pytest.approx(1e-3)
+
+
 @pytest.mark.parametrize('key', ['lr', 'params', 'betas'])
 def test_groups_of_another_optimizer(config, run, key):
     content = load_tensors(run / 'epoch_2.pth')
