@@ -51,6 +51,10 @@ def read_config(model: str, image: int | None, classes: int | None) -> Config:
     if classes:
         cfg.model.head.num_classes = classes
     cfg.attention = 'sdpa'
+    # a lever like any other, see levers.compiled
+    cfg.custom_hooks = [
+        hook for hook in cfg.custom_hooks if hook.type != 'CompileBlocksHook'
+    ]
     return cfg
 
 

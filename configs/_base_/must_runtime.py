@@ -16,6 +16,7 @@ guards = [
     dict(type='CollapseHook'),
     dict(type='BadImageHook'),
     dict(type='StartPassHook'),
+    dict(type='CompileBlocksHook', device='cuda'),
 ]
 custom_hooks = [teacher, *guards]
 default_hooks = dict(
