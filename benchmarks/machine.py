@@ -13,14 +13,6 @@ def processor() -> str:
     return f'{name or platform.machine()}, {len(cores(0))} cores'
 
 
-def has_bfloat16() -> bool:
-    """Whether the processor has instructions for bfloat16 (Linux, x86)."""
-    return any(
-        flag in ('avx512_bf16', 'amx_bf16')
-        for flag in _cpuinfo('flags').split()
-    )
-
-
 def _cpuinfo(key: str) -> str:
     try:
         lines = Path('/proc/cpuinfo').read_text().splitlines()

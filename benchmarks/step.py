@@ -19,9 +19,10 @@ from benchmarks.levers import (
     compiled,
     slow,
 )
-from benchmarks.machine import has_bfloat16, processor, versions
+from benchmarks.machine import processor, versions
 from benchmarks.measure import matrix_rate, peak_memory, time_in_turn, wait
 from benchmarks.scaling import step_cost
+from must_mm.engine.autocast import cpu_has_bfloat16
 
 AMP = {'none': None, 'bfloat16': torch.bfloat16}
 
@@ -157,7 +158,7 @@ def describe(device: str) -> str:
         )
     else:
         machine = (
-            f'{processor()}, {"with" if has_bfloat16() else "without"} '
+            f'{processor()}, {"with" if cpu_has_bfloat16() else "without"} '
             f'instructions for bfloat16, {torch.get_num_threads()} threads'
         )
     packages = ('torch', 'mmpretrain', 'mmengine', 'onedl-mmpretrain')

@@ -163,6 +163,9 @@ def clip_config(
             dict(type='StartPassHook'),
             dict(type='HealthHook', interval=10),
             dict(type='CollapseHook'),
+            *[dict(type='RecomputeBlocksHook')] * settings.recompute,
+            *[dict(type='CompileBlocksHook', device='cuda')]
+            * settings.compile,
         ],
     )
     _name_parts(cfg)

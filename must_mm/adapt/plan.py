@@ -6,10 +6,10 @@ from pathlib import Path
 from ..weights.clip_source import find_model, find_weights
 from ..weights.origin import function_of
 from .config import Data, clip_config, find_tower, own_config
-from .cost import Cost, measure, this_machine
+from .cost import Cost, measure, precision, this_machine
 from .images import SUFFIXES, dark_images, search, split_readable
 from .progress import Progress, duration
-from .settings import Machine, choose, workers
+from .settings import BATCH, Machine, choose, workers
 from .task import Task
 
 
@@ -109,11 +109,14 @@ class Plan:
         cfg: The config, a dict or an MMEngine ``Config``.
         cost: What one step costs here.
         machine: The machine.
+        whole: Where blocks are recomputed so that more images fit: the batch
+            that fits without, 0 if none does, and its seconds per image.
     """
 
     cfg: dict
     cost: Cost
     machine: Machine
+    whole: tuple[int, float | None] | None = None
 
     def describe(self, task: Task, images: Images) -> dict[str, str]:
         """Put it in words, by name."""
@@ -150,10 +153,29 @@ class Plan:
             'seed': str(options.seed),
             'device': f'{self.machine.device}, {self.machine.cores} cores, '
             f'{processes} loader processes',
-            'expected time': f'{duration(seconds)}, measured on '
-            'two steps with random weights',
-            'expected memory': f'{memory:.1f} GiB beside the libraries',
+            'precision': _precision_words(cfg),
+            'expected time': f'{duration(seconds)}, measured on a few steps '
+            'with random weights',
+            'expected memory': f'{memory:.1f} GiB beside the libraries'
+            + self._price(),
         }
+
+    def _price(self) -> str:
+        """What recomputing gives and takes, if blocks are recomputed."""
+        if not self.whole:
+            return ''
+        batch, step = self.whole
+        if not batch:
+            return '; blocks are recomputed, or no two images would fit'
+        return (
+            f'; blocks are recomputed, or {batch} images would fit: a step '
+            f'takes {self.cost.step / step:.2f} times as long per image'
+        )
+
+
+def _precision_words(cfg: dict) -> str:
+    dtype = precision(cfg['optim_wrapper'])
+    return f'mixed, {str(dtype)[6:]}' if dtype else 'float32'
 
 
 def _weights(task: Task) -> str:
@@ -205,21 +227,54 @@ def make_plan(task: Task, images: Images, out: Path) -> Plan:
             epochs=options.epochs,
             **common,
         )
-        return Plan(cfg, _cost(cfg, paths), machine)
+        return Plan(cfg, _cost(cfg, paths, machine), machine)
     tower = find_tower(find_model(task.start['model']))
     start = dict(task.start, templates=task.templates)
 
-    def config(fixed: int, per_image: int) -> dict:
+    def config(cost: Cost | None, recompute: bool = False) -> dict:
         settings = choose(
-            len(images.names), tower, machine, fixed, per_image, options.epochs
+            len(images.names),
+            tower,
+            machine,
+            cost.fixed if cost else 0,
+            cost.per_image if cost else 0,
+            options.epochs,
+            cost and cost.too_many,
+            recompute,
         )
         return clip_config(data, start, tower, settings, **common)
 
-    cost = _cost(config(0, 0), paths)
-    return Plan(config(cost.fixed, cost.per_image), cost, machine)
+    draft = config(None)
+    # a tower that is no plain transformer has no list of blocks
+    can_recompute = 'arch' in draft['model']['backbone']
+    try:
+        cost = _cost(draft, paths, machine)
+        cfg = config(cost)
+        wanted = min(BATCH, len(images.names))
+        if cfg['train_dataloader']['batch_size'] >= wanted:
+            return Plan(cfg, cost, machine)
+        whole = cfg['train_dataloader']['batch_size'], cost.step
+    except ValueError:
+        if not can_recompute:
+            raise
+        whole = 0, None
+    if can_recompute:
+        spared = _cost(config(None, recompute=True), paths, machine)
+        recomputed = config(spared, recompute=True)
+        batch = recomputed['train_dataloader']['batch_size']
+        if batch > whole[0]:
+            return Plan(recomputed, spared, machine, whole)
+    return Plan(cfg, cost, machine)
 
 
-def _cost(cfg: dict, paths: list[str]) -> Cost:
+def _cost(cfg: dict, paths: list[str], machine: Machine) -> Cost:
+    hooks = [hook['type'] for hook in cfg['custom_hooks']]
     return measure(
-        cfg['model'], cfg['train_pipeline'], cfg['test_pipeline'], paths
+        cfg['model'],
+        cfg['train_pipeline'],
+        cfg['test_pipeline'],
+        paths,
+        machine.memory,
+        precision(cfg['optim_wrapper']),
+        'RecomputeBlocksHook' in hooks,
     )
