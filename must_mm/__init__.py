@@ -55,6 +55,7 @@ from .models.heads import (
     PseudoLabelHead,
 )
 from .models.label_loss import LabelLoss
+from .models.lean_vision_transformer import LeanVisionTransformer
 from .models.losses import FairnessLoss, GlobalLocalAlignmentLoss
 from .models.maect import MAECT
 from .models.masking import MaskColour, MaskToken
@@ -123,6 +124,7 @@ __all__ = [
     'LoadImage',
     'MAECTAveragesHook',
     'MAECTCheckHook',
+    'LeanVisionTransformer',
     'LinearPseudoLabelHead',
     'MUSTMaskGenerator',
     'MaskColour',

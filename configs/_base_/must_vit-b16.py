@@ -2,7 +2,7 @@
 model = dict(
     type='MUST',
     backbone=dict(
-        type='VisionTransformer',
+        type='LeanVisionTransformer',
         arch='base',
         img_size=224,
         patch_size=16,

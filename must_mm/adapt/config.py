@@ -119,9 +119,12 @@ def clip_config(
     classifier = _clip_classifier(name, weights, len(data.classes))
     parts, normalise = classifier['model'], ('mean', 'std', 'to_rgb')
     resize = classifier['test_dataloader']['dataset']['pipeline'][1:-1]
+    backbone = parts['backbone']
+    if backbone['type'] == 'VisionTransformer':
+        backbone = dict(backbone, type='LeanVisionTransformer')
     model = dict(
         type='MUST',
-        backbone=parts['backbone'],
+        backbone=backbone,
         neck=parts['neck'],
         head=dict(
             type='PseudoLabelHead',

@@ -241,7 +241,8 @@ def measure(
         slope = first // 2
         while True:
             more = 2 * count
-            fits = fixed + more * slope <= MEMORY_SHARE * memory
+            taken = fixed + max(0, first - 2 * slope) + more * slope
+            fits = taken <= MEMORY_SHARE * memory
             if more > 64 or took * 2 > seconds or not fits:
                 break
             try:

@@ -22,8 +22,9 @@ from .label_loss import (
     known_labels,
     with_weak_views,
 )
+from .lean_vision_transformer import reading
 from .local_features import capture, to_map, unit_length
-from .masked_view import MaskedView, from_column, one_column
+from .masked_view import MaskedView, from_column, masked_tokens, one_column
 from .masking import mask_for
 from .pseudo_labels import Labels
 from .running_statistics import running_statistics_kept
@@ -452,7 +453,8 @@ class MUST(ImageClassifier):
 
         The features are global ones, of unit length.
         """
-        with torch.inference_mode():
+        read = self.class_token(images)
+        with torch.inference_mode(), reading(self.teacher.backbone, read):
             feats = self.teacher.extract_feat(images)
             probs = self.teacher.head(feats).float().softmax(dim=1)
             joint = self.teacher.head.joint_feature(feats).float()
@@ -461,16 +463,37 @@ class MUST(ImageClassifier):
 
     def see(self, images: torch.Tensor) -> tuple:
         """Return the student's global features of whole images."""
-        return self.global_features(self.backbone(images))
+        with reading(self.backbone, self.class_token(images)):
+            return self.global_features(self.backbone(images))
+
+    def class_token(self, images: torch.Tensor) -> torch.Tensor | None:
+        """Indices (B, 1) of the class tokens, if these alone are read."""
+        if not self.class_token_classifies:
+            return None
+        return torch.zeros(
+            len(images), 1, dtype=torch.long, device=images.device
+        )
 
     def masked_view(
         self, images: torch.Tensor, mask: torch.Tensor
     ) -> MaskedView:
         """Look at the images through a mask (B, h, w) on the host."""
         on_device = to_device(mask, images.device)
-        return MaskedView(
-            images, mask, *self.masked_features(images, on_device)
-        )
+        read = None
+        if self.class_token_classifies and self.decode == DECODE_MASKED:
+            read = masked_tokens(mask, self.backbone.grid_of(images))
+        if read is not None:
+            read = to_device(read, images.device)
+        with reading(self.backbone, read):
+            feats, last = self.masked_maps(images, on_device)
+        return MaskedView(images, mask, feats, last, self.ln_patch)
+
+    @property
+    def class_token_classifies(self) -> bool:
+        """Whether the class token is all that the classifier reads."""
+        return getattr(
+            self.backbone, 'returns_last_tokens', False
+        ) and getattr(self.neck, 'reads_class_token', False)
 
     def masked_features(
         self, images: torch.Tensor, mask: torch.Tensor
@@ -485,6 +508,13 @@ class MUST(ImageClassifier):
             The outputs of the backbone, and the map of the local features
             ``p = ln_patch(x_patches)``, (B, D, n, n).
         """
+        feats, last = self.masked_maps(images, mask)
+        return feats, self.ln_patch(last.movedim(1, -1)).movedim(-1, 1)
+
+    def masked_maps(
+        self, images: torch.Tensor, mask: torch.Tensor
+    ) -> tuple[tuple, torch.Tensor]:
+        """Likewise, the map as it comes from the backbone."""
         with (
             self.masking.hide(self.backbone, mask),
             running_statistics_kept(self.backbone, self.labels_unmasked),
@@ -495,7 +525,7 @@ class MUST(ImageClassifier):
             (captured or feats)[-1],
             getattr(self.backbone, 'num_extra_tokens', 0),
         )
-        return feats, self.ln_patch(last.movedim(1, -1)).movedim(-1, 1)
+        return feats, last
 
     def global_features(self, feats: tuple) -> tuple:
         """Bring the outputs of the backbone to what the head reads."""

@@ -29,9 +29,11 @@ class CLIPProjection(BaseModule):
     Attributes:
         normalises: That the neck normalises what it reads; local features,
             which go straight to ``project``, need a norm of their own.
+        reads_class_token: That it reads no other token.
     """
 
     normalises = True
+    reads_class_token = True
 
     def __init__(
         self, in_channels: int, out_channels: int, eps: float = 1e-5

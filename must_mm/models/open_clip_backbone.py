@@ -2,16 +2,15 @@
 
 from collections.abc import Mapping
 
-import open_clip
 import torch
 import torch.nn as nn
 from mmpretrain.models.backbones.base_backbone import BaseBackbone
 from mmpretrain.registry import MODELS
-from open_clip.model import _build_vision_tower
-from open_clip.modified_resnet import ModifiedResNet
-from open_clip.timm_model import TimmModel
-from timm.layers import PatchEmbed
-from timm.models import group_parameters
+
+from ..utils.lazy import lazy_import
+
+# a second of processor time, for towers that most runs do not have
+open_clip, timm = lazy_import('open_clip'), lazy_import('timm')
 
 
 class PatchGrid(nn.Module):
@@ -93,10 +92,10 @@ class OpenCLIPBackbone(BaseBackbone):
         if img_size is not None:
             vision['image_size'] = img_size
         self.out_channels = model['embed_dim']
-        self.visual = _build_vision_tower(
+        self.visual = open_clip.model._build_vision_tower(
             self.out_channels, vision, bool(model.get('quick_gelu'))
         )
-        if isinstance(self.visual, TimmModel):
+        if _of_timm(self.visual):
             _set_image_size(self.visual, vision['image_size'])
         self.patch_embed = None
         embedding = self._patch_embedding()
@@ -110,9 +109,9 @@ class OpenCLIPBackbone(BaseBackbone):
     @property
     def embed_dims(self) -> int:
         """Width of the tower's tokens, channels of its last stage."""
-        if isinstance(self.visual, TimmModel):
+        if _of_timm(self.visual):
             return self.visual.trunk.num_features
-        if isinstance(self.visual, ModifiedResNet):
+        if _is_resnet(self.visual):
             return self.visual.attnpool.c_proj.in_features
         return self.visual.conv1.out_channels
 
@@ -126,9 +125,9 @@ class OpenCLIPBackbone(BaseBackbone):
             x: Normalised images, (B, 3, H, W).
         """
         tower = self.visual
-        if isinstance(tower, TimmModel):
+        if _of_timm(tower):
             last = tower.trunk.forward_features(x)
-        elif isinstance(tower, ModifiedResNet):
+        elif _is_resnet(tower):
             last = tower.stem(x)
             for i in range(1, 5):
                 last = getattr(tower, f'layer{i}')(last)
@@ -139,9 +138,9 @@ class OpenCLIPBackbone(BaseBackbone):
     def _pool(self, last: torch.Tensor) -> torch.Tensor:
         """Pool and project what the last stage returns; (B, E)."""
         tower = self.visual
-        if isinstance(tower, TimmModel):
+        if _of_timm(tower):
             return tower.head(tower.trunk.forward_head(last))
-        if isinstance(tower, ModifiedResNet):
+        if _is_resnet(tower):
             return tower.attnpool(last)
         return tower._pool(last)[0] @ tower.proj
 
@@ -161,7 +160,7 @@ class OpenCLIPBackbone(BaseBackbone):
         else:
             places, grid = last.flatten(2).mT, last.shape[2:]
             alone = places.flatten(0, 1)[..., None, None]
-        if isinstance(self.visual, ModifiedResNet):
+        if _is_resnet(self.visual):
             # attention to one place alone is its value
             pool = self.visual.attnpool
             pooled = pool.c_proj(pool.v_proj(places.flatten(0, 1)))
@@ -172,15 +171,17 @@ class OpenCLIPBackbone(BaseBackbone):
 
     def _patch_embedding(self) -> nn.Module | None:
         """The module whose output are patch tokens, if there is one."""
-        if isinstance(self.visual, ModifiedResNet):
+        if _is_resnet(self.visual):
             return None
-        if not isinstance(self.visual, TimmModel):
+        if not _of_timm(self.visual):
             return self.visual.conv1
         trunk = self.visual.trunk
         embedding = getattr(trunk, 'patch_embed', None)
         # In a stem of several convolutions, patches see their neighbours;
         # in a tower of stages, tokens are merged later on.
-        plain = isinstance(embedding, PatchEmbed) and hasattr(trunk, 'blocks')
+        plain = isinstance(embedding, timm.layers.PatchEmbed) and hasattr(
+            trunk, 'blocks'
+        )
         return embedding if plain else None
 
     def _pass_patches(self, _module, _inputs, output: torch.Tensor):
@@ -188,7 +189,7 @@ class OpenCLIPBackbone(BaseBackbone):
         if output.dim() == 3:  # (B, N, D) of a square grid
             side = round(int(output.shape[1]) ** 0.5)
             return self.patch_embed(output, (side, side))[0]
-        if isinstance(self.visual, TimmModel):  # (B, h, w, D)
+        if _of_timm(self.visual):  # (B, h, w, D)
             grid = tuple(output.shape[1:3])
             patches, _ = self.patch_embed(output.flatten(1, 2), grid)
             return patches.unflatten(1, grid)
@@ -199,9 +200,9 @@ class OpenCLIPBackbone(BaseBackbone):
 
     def _layer_depths(self) -> tuple[dict[str, int], int]:
         """Depth of every parameter of the tower, and their number."""
-        if isinstance(self.visual, TimmModel):
+        if _of_timm(self.visual):
             trunk = self.visual.trunk
-            groups = group_parameters(trunk, trunk.group_matcher())
+            groups = timm.models.group_parameters(trunk, trunk.group_matcher())
             # what timm puts after all layers (norm, head) comes last
             depths = {
                 f'trunk.{name}': depth
@@ -209,7 +210,7 @@ class OpenCLIPBackbone(BaseBackbone):
                 for name in names
             }
             return depths, max(groups) + 1
-        if isinstance(self.visual, ModifiedResNet):
+        if _is_resnet(self.visual):
             stages = [['conv', 'bn'], *([f'layer{i}.'] for i in range(1, 5))]
         else:
             blocks = len(self.visual.transformer.resblocks)
@@ -244,7 +245,15 @@ class OpenCLIPBackbone(BaseBackbone):
         return self._depths.get(name, last), self._num_depths
 
 
-def _set_image_size(tower: TimmModel, size: int) -> None:
+def _of_timm(tower: nn.Module) -> bool:
+    return isinstance(tower, open_clip.timm_model.TimmModel)
+
+
+def _is_resnet(tower: nn.Module) -> bool:
+    return isinstance(tower, open_clip.modified_resnet.ModifiedResNet)
+
+
+def _set_image_size(tower: nn.Module, size: int) -> None:
     """Change a timm tower's position embeddings if it was built larger."""
     own = getattr(getattr(tower.trunk, 'patch_embed', None), 'img_size', None)
     if own is not None and own != (size, size):

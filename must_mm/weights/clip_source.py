@@ -7,17 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import open_clip
 import torch
 import torch.nn as nn
-from open_clip.convert import convert_state_dict
-from open_clip.model import (
-    convert_to_custom_text_state_dict,
-    resize_pos_embed,
-    resize_text_pos_embed,
-)
 
 from ..checkpoints.plain import plain_data_only
+from ..utils.lazy import lazy_import
 from .kinds import (
     NoClip,
     check_file,
@@ -36,6 +30,8 @@ from .origin import (
     published_by_hash,
     read_config,
 )
+
+open_clip = lazy_import('open_clip')
 
 # OpenAI's archives hold these beside the weights.
 _JIT_SIZES = ('input_resolution', 'context_length', 'vocab_size')
@@ -436,11 +432,11 @@ def _load(clip: nn.Module, path: Path, model: str) -> None:
             raise ValueError(f'{path} {error}') from error
     else:
         state = read_clip(path)
-    state = convert_state_dict(clip, state)
+    state = open_clip.convert.convert_state_dict(clip, state)
     if 'positional_embedding' in state and not hasattr(
         clip, 'positional_embedding'
     ):
-        state = convert_to_custom_text_state_dict(state)
+        state = open_clip.model.convert_to_custom_text_state_dict(state)
     for name in ('logit_scale', 'logit_bias'):
         own = getattr(clip, name, None)
         if own is None:
@@ -454,8 +450,8 @@ def _load(clip: nn.Module, path: Path, model: str) -> None:
         # a table of 0, 1, 2, ... that older versions of transformers saved
         if name.endswith('position_ids') and name not in own:
             del state[name]
-    resize_pos_embed(state, clip)
-    resize_text_pos_embed(state, clip)
+    open_clip.model.resize_pos_embed(state, clip)
+    open_clip.model.resize_text_pos_embed(state, clip)
     wrong = _differences(state, own)
     if wrong:
         architecture = open_clip.get_model_config(model)

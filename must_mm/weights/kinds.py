@@ -6,12 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import open_clip
 import torch
 
 from ..checkpoints.containers import explain
 from ..checkpoints.plain import load_tensors
+from ..utils.lazy import lazy_import
 from .from_transformers import from_transformers
+
+open_clip = lazy_import('open_clip')
 
 State = Mapping[str, torch.Tensor]
 

@@ -11,7 +11,6 @@ from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
 
-import open_clip
 import torch
 import torch.nn as nn
 from filelock import FileLock, Timeout
@@ -20,6 +19,7 @@ from mmengine.logging import print_log
 from mmpretrain.registry import TASK_UTILS
 
 from ..checkpoints.plain import load_tensors, save_tensors
+from ..utils.lazy import lazy_import
 from ..utils.paths import cache_folder
 from ..utils.validation import check_integer, check_type
 from .clip_source import check_source, find_model, find_weights, load_clip
@@ -40,6 +40,8 @@ from .text import (
     read_templates,
 )
 from .towers import is_plain_vit
+
+open_clip = lazy_import('open_clip')
 
 SHOW_EVERY = 20  # seconds between lines of progress, and saves of it
 

@@ -17,8 +17,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-import open_clip
-from open_clip.transform import PreprocessCfg, merge_preprocess_dict
+from ..utils.lazy import lazy_import
+
+open_clip = lazy_import('open_clip')
+
 
 from ..checkpoints.whole_file import write_whole
 from ..utils.paths import cache_folder
@@ -31,7 +33,7 @@ _ANYONES = re.compile(
     r'(open_clip_)?(pytorch_)?(model|pytorch_model)\.(bin|pt|pth|safetensors)'
 )
 _NORMALISATIONS = {
-    open_clip.OPENAI_DATASET_MEAN: "CLIP's normalisation",
+    (0.48145466, 0.4578275, 0.40821073): "CLIP's normalisation",
     (0.5, 0.5, 0.5): 'normalisation by 0.5 and 0.5',
     (0.485, 0.456, 0.406): "ImageNet's normalisation",
     (0.0, 0.0, 0.0): 'no normalisation',
@@ -102,9 +104,9 @@ def _architecture(model: str) -> dict:
 
 
 def _preprocessing(*given: dict) -> dict:
-    merged = vars(PreprocessCfg())
+    merged = vars(open_clip.transform.PreprocessCfg())
     for config in given:
-        merged = merge_preprocess_dict(merged, config)
+        merged = open_clip.transform.merge_preprocess_dict(merged, config)
     return {key: merged[key] for key in _KEYS}
 
 

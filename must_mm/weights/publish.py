@@ -108,6 +108,8 @@ def plain_classifier(
     }
     if model['head']['type'] in _FOLDED:
         _fold_scale(model, state)
+    if model['backbone']['type'] == 'LeanVisionTransformer':
+        model['backbone']['type'] = 'VisionTransformer'  # does without us
     if (
         model['backbone']['type'] == 'VisionTransformer'
         and model.get('neck', {}).get('type') == 'CLIPProjection'
