@@ -32,6 +32,7 @@ from .engine.ema_teacher import EMATeacherHook
 from .engine.feature_loops import FeatureTestLoop, FeatureValLoop
 from .engine.guards import ClassCheckHook, FairnessRestartHook
 from .engine.health import HealthHook
+from .engine.host import FreezeGarbageHook, LoaderWaitHook
 from .engine.knn_monitor import KNNMonitorHook
 from .engine.late_scalars import LateRuntimeInfoHook
 from .engine.loops import (
@@ -41,6 +42,7 @@ from .engine.loops import (
 )
 from .engine.maect_hooks import MAECTAveragesHook, MAECTCheckHook
 from .engine.optim import (
+    FewGroupsConstructor,
     HeadAndLayerDecayConstructor,
     LayerDecayConstructor,
     WarmupCosineLR,
@@ -109,6 +111,8 @@ __all__ = [
     'EpochSampler',
     'FairnessLoss',
     'FairnessRestartHook',
+    'FewGroupsConstructor',
+    'FreezeGarbageHook',
     'FeatureTestLoop',
     'FeatureValLoop',
     'GlobalLocalAlignmentLoss',
@@ -122,6 +126,7 @@ __all__ = [
     'LateRuntimeInfoHook',
     'LayerDecayConstructor',
     'LoadImage',
+    'LoaderWaitHook',
     'MAECTAveragesHook',
     'MAECTCheckHook',
     'LeanVisionTransformer',

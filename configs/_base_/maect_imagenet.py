@@ -16,6 +16,9 @@ train_pipeline = [
     dict(type='MultiView', num_views=[2], transforms=[view]),
     dict(type='PackInputs'),
 ]
+# num_workers below are for other tools: tools/train.py and tools/test.py count
+# the cores.
+workers_follow_cores = True
 train_dataloader = dict(
     batch_size=128,  # of 8 processes
     num_workers=8,

@@ -7,6 +7,8 @@ custom_hooks = [
     dict(type='MAECTCheckHook'),
     dict(type='HealthHook', interval=10),
     dict(type='BadImageHook'),
+    dict(type='LoaderWaitHook'),
+    dict(type='FreezeGarbageHook'),
 ]
 default_hooks = dict(
     runtime_info=dict(type='LateRuntimeInfoHook'),

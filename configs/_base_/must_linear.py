@@ -28,6 +28,7 @@ model = dict(
 )
 # A short schedule. No layer decay: not every network knows depths.
 optim_wrapper = dict(
+    constructor='FewGroupsConstructor',
     optimizer=dict(
         type='AdamW',
         lr=2e-4,

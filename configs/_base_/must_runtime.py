@@ -17,6 +17,8 @@ guards = [
     dict(type='BadImageHook'),
     dict(type='StartPassHook'),
     dict(type='CompileBlocksHook', device='cuda'),
+    dict(type='LoaderWaitHook'),
+    dict(type='FreezeGarbageHook'),
 ]
 custom_hooks = [teacher, *guards]
 default_hooks = dict(

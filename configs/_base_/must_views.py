@@ -31,6 +31,9 @@ test_view = [
     dict(type='CenterCrop', crop_size=224),
 ]
 test_pipeline = [dict(type='LoadImage'), *test_view, pack]
+# num_workers below are for other tools: tools/train.py and tools/test.py count
+# the cores.
+workers_follow_cores = True
 train_dataloader = dict(
     batch_size=64,
     num_workers=4,

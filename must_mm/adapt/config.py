@@ -166,6 +166,8 @@ def clip_config(
             dict(type='StartPassHook'),
             dict(type='HealthHook', interval=10),
             dict(type='CollapseHook'),
+            dict(type='LoaderWaitHook'),
+            dict(type='FreezeGarbageHook'),
             *[dict(type='RecomputeBlocksHook')] * settings.recompute,
             *[dict(type='CompileBlocksHook', device='cuda')]
             * settings.compile,

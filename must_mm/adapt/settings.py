@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
+from ..runs.loader_workers import loader_workers
+
 BATCH = 64
 MEMORY_SHARE = 0.8  # of what is free
 MAX_DECAY = 0.9998
@@ -207,12 +209,8 @@ def choose(
 
 
 def workers(machine: Machine) -> int:
-    """Loader processes: one core is left to the training, 12 at most.
-
-    A core loads about 250 images/s of 400 x 533 pixels; the fastest GPUs ask
-    for 1,700 to 2,100.
-    """
-    return min(12, machine.cores - 1)
+    """Loader processes by :func:`loader_workers`; none on a single core."""
+    return loader_workers(machine.cores) if machine.cores > 1 else 0
 
 
 def threshold(confidences: Sequence[float]) -> float:
