@@ -4,6 +4,7 @@ import torch
 from mmengine.config import Config
 from mmpretrain.registry import MODELS
 
+from must_mm.models.lean_vision_transformer import reading
 from must_mm.models.must import MUST
 
 
@@ -15,7 +16,8 @@ class MUSTWithoutInferenceMode(MUST):
     def teacher_sees(
         self, images: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        feats = self.teacher.extract_feat(images)
+        with reading(self.teacher.backbone, self.class_token(images)):
+            feats = self.teacher.extract_feat(images)
         probs = self.teacher.head(feats).float().softmax(dim=1)
         return probs, self.teacher.head.joint_feature(feats)
 
@@ -34,10 +36,15 @@ def slow(cfg: Config) -> None:
     cfg.default_hooks.runtime_info = dict(type='RuntimeInfoHook')
     cfg.optim_wrapper.constructor = 'LearningRateDecayOptimWrapperConstructor'
     cfg.attention = 'eager'
+    cfg.model.backbone.type = 'VisionTransformer'
 
 
 def masked_decoding(cfg: Config) -> None:
     cfg.model.decode = 'masked'
+
+
+def lean_transformer(cfg: Config) -> None:
+    cfg.model.backbone.type = 'LeanVisionTransformer'
 
 
 def inference_mode(cfg: Config) -> None:
@@ -76,6 +83,7 @@ DEFAULT_LEVERS = {
     'teacher in inference mode': inference_mode,
     'scalars read late': late_scalars,
     'decoder on masked patches': masked_decoding,
+    'lean transformer': lean_transformer,
 }
 OPTIONAL_LEVERS = {
     'compiled blocks': compiled,

@@ -12,6 +12,7 @@ from mmengine.registry import init_default_scope
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.contenders import CONFIGS, ours, plain, read_config
+from benchmarks.launches import count_operations
 from benchmarks.levers import (
     DEFAULT_LEVERS,
     OPTIONAL_LEVERS,
@@ -116,6 +117,28 @@ def each_lever(args: argparse.Namespace) -> str:
     return '\n'.join(lines)
 
 
+def count_launches(args: argparse.Namespace) -> str:
+    """Format how many operations a step dispatches, lever by lever.
+
+    Exact on any device; the memory is the allocator's, on a GPU alone.
+    """
+    base = read_config(args.model, args.image, args.classes)
+    slow(base)
+    amp = AMP[args.amp]
+    configs = {'none of the levers': base}
+    combined = Config(base.to_dict())
+    for name, lever in DEFAULT_LEVERS.items():
+        configs[name] = Config(base.to_dict())
+        lever(configs[name])
+        lever(combined)
+    configs['all of them'] = combined
+    lines = ['| lever | operations of a step |', '|---|---|']
+    for name, cfg in configs.items():
+        step = ours(cfg, args.batch, amp, args.device)
+        lines.append(f'| {name} | {count_operations(step)} |')
+    return '\n'.join(lines)
+
+
 def ratio(reference: list[float], found: list[float]) -> str:
     """Speed over the reference's: median, and range over the rounds."""
     ratios = [a / b for a, b in zip(reference, found, strict=True)]
@@ -212,6 +235,11 @@ def main(argv: list[str] | None = None) -> None:
         help='show where the time goes instead',
     )
     parser.add_argument(
+        '--launches',
+        action='store_true',
+        help='count the operations of a step instead, lever by lever',
+    )
+    parser.add_argument(
         '--no-memory',
         action='store_true',
         help='leave memory out: on a CPU it takes a process each',
@@ -247,6 +275,8 @@ def main(argv: list[str] | None = None) -> None:
     print(describe(args.device))
     if args.profile:
         report = show_profile
+    elif args.launches:
+        report = count_launches
     else:
         report = each_lever if args.levers else compare
     with contextlib.suppress(BrokenPipeError):

@@ -9,7 +9,7 @@ from mmpretrain.registry import HOOKS
 
 from ..models.ema import ema_decay, ema_update
 from ..models.must import MUST
-from ..utils.distributed import unwrap
+from ..utils.distributed import check_whole_weights, unwrap
 from ..utils.validation import check_integer, check_number
 
 
@@ -80,7 +80,12 @@ class EMATeacherHook(Hook):
         )
 
     def before_train(self, runner) -> None:
-        """Synchronise the teacher, unless the run is resumed."""
+        """Synchronise the teacher, unless the run is resumed.
+
+        Raises:
+            ValueError: If the weights are sharded.
+        """
+        check_whole_weights(runner.model)
         model = unwrap(runner.model, MUST)
         if not runner._resume:
             self.step = self.images = 0

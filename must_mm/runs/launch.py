@@ -20,10 +20,11 @@ from ..checkpoints.share import share
 from ..engine.autocast import mixed_precision
 from ..engine.guards import check_training_data
 from ..models.must import MUST
-from ..utils.distributed import from_main_process
+from ..utils.distributed import check_whole_weights, from_main_process
 from ..utils.registry import is_a
 from .arguments import OverrideAction, naming_loader, without_start
 from .batch_rule import count_processes, follow_batch
+from .loader_workers import follow_cores
 from .named_parts import merge_options
 
 LOCAL = dict(
@@ -91,6 +92,7 @@ def load_config(args: argparse.Namespace) -> Config:
     if not Path(args.config).is_file():
         raise FileNotFoundError(f'there is no config {args.config}')
     cfg = Config.fromfile(args.config)
+    follow_cores(cfg)  # before the options, which may set another number
     merge_options(cfg, args.cfg_options or {})
     cfg.launcher = args.launcher
     cfg.work_dir = (
@@ -230,6 +232,7 @@ def build_trainer(cfg: Config, args: argparse.Namespace) -> Runner:
     with naming_loader('train_dataloader'):
         loader = runner.train_dataloader
     check_training_data(loader)
+    check_whole_weights(runner.model)
     return runner
 
 

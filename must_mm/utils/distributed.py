@@ -9,7 +9,9 @@ import torch.distributed as dist
 import torch.nn as nn
 from mmengine.dist import broadcast_object_list, is_main_process
 from mmengine.model import is_model_wrapper
+from torch.distributed.fsdp import FullyShardedDataParallel
 from torch.distributed.nn.functional import all_gather
+from torch.distributed.tensor import DTensor
 
 T = TypeVar('T')
 
@@ -55,6 +57,25 @@ def unwrap(model: nn.Module, kind: type[nn.Module]) -> nn.Module:
             f'got {type(model).__name__}'
         )
     return model
+
+
+def check_whole_weights(model: nn.Module) -> None:
+    """Raise unless every process holds the whole of each weight.
+
+    Raises:
+        ValueError: If the model is sharded, by FSDP or FSDP2.
+    """
+    if any(
+        isinstance(module, FullyShardedDataParallel)
+        for module in model.modules()
+    ) or any(isinstance(weight, DTensor) for weight in model.parameters()):
+        raise ValueError(
+            'the weights are sharded (FSDP): averages of weights, scalars '
+            'that are read late and checkpoints need them whole. Leave '
+            'model_wrapper_cfg out, which is data parallel (DDP); where '
+            "memory is short, add dict(type='RecomputeBlocksHook') to "
+            'custom_hooks, or lower train_dataloader.batch_size'
+        )
 
 
 def to_device(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""One process among several, and small tensors on their way to a device."""
+"""One process among several; tensors to a device; whole weights."""
 
 from types import SimpleNamespace
 
@@ -6,8 +6,14 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
 
-from must_mm.utils.distributed import from_main_process, to_device
+from must_mm.utils.distributed import (
+    check_whole_weights,
+    from_main_process,
+    to_device,
+)
 
 
 def test_on_the_host_it_is_the_tensor_itself():
@@ -69,3 +75,22 @@ def test_rank_0_decides_and_all_fail_together(tmp_path):
 
 def test_one_process_decides_alone():
     assert from_main_process(lambda: 7) == 7
+
+
+@pytest.fixture
+def process_group(tmp_path):
+    dist.init_process_group(
+        'gloo', init_method=f'file://{tmp_path}/meet', rank=0, world_size=1
+    )
+    yield
+    dist.destroy_process_group()
+
+
+def test_sharded_weights_are_refused(process_group):
+    """FSDP2; the wrapper of FSDP, which needs a GPU, is known by its class."""
+    model = torch.nn.Sequential(torch.nn.Linear(4, 4))
+    check_whole_weights(model)
+    mesh = init_device_mesh('cpu', (1,))
+    fully_shard(model, mesh=mesh)
+    with pytest.raises(ValueError, match=r'sharded.*RecomputeBlocksHook'):
+        check_whole_weights(model)
