@@ -59,7 +59,14 @@ def commands(page: Path) -> list[str]:
 def clone(tmp_path_factory, short_quickstart):
     """A checkout with two epochs instead of thirty."""
     folder = tmp_path_factory.mktemp('clone')
-    for name in ('must_mm', 'benchmarks', 'configs', 'tools', 'tests'):
+    for name in (
+        'must_adapt',
+        'must_mm',
+        'benchmarks',
+        'configs',
+        'tools',
+        'tests',
+    ):
         ignore = shutil.ignore_patterns('__pycache__', '.mim')
         shutil.copytree(ROOT / name, folder / name, ignore=ignore)
     shutil.copy(ROOT / 'model-index.yml', folder)

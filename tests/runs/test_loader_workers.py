@@ -19,7 +19,9 @@ def test_the_rule(cores, processes, workers):
 
 @pytest.fixture
 def machine(monkeypatch):
-    monkeypatch.setattr('os.sched_getaffinity', lambda _: range(32), False)
+    monkeypatch.setattr(
+        'os.sched_getaffinity', lambda _: range(32), raising=False
+    )
     monkeypatch.setenv('LOCAL_WORLD_SIZE', '4')
 
 
