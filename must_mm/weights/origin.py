@@ -17,13 +17,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..checkpoints.whole_file import write_whole
 from ..utils.lazy import lazy_import
+from ..utils.paths import cache_folder
 
 open_clip = lazy_import('open_clip')
-
-
-from ..checkpoints.whole_file import write_whole
-from ..utils.paths import cache_folder
 
 _KEYS = ('mean', 'std', 'interpolation', 'resize_mode')
 CONFIG = 'open_clip_config.json'
