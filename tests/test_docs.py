@@ -1,10 +1,10 @@
 """The commands that README and docs show work.
 
-The README's fenced ``bash`` blocks are run here line by line, in a folder
-that looks like a clean clone after the quickstart. Lines that set up whole
-environments are the exception (see ``SET_UP``). Of the other pages, which the
-tests of what they describe run at a small size, every tool, option and file
-that a command names is asked for here.
+Those of the README and of the first page are run here line by line, in a
+folder that looks like a clean clone after the quickstart. Lines that set up
+whole environments are the exception (see ``SET_UP``). Of the other pages,
+which the tests of what they describe run at a small size, every tool, option
+and file that a command names is asked for here.
 """
 
 import io
@@ -17,6 +17,7 @@ import subprocess
 import sys
 from contextlib import redirect_stdout
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from unittest import mock
 
@@ -24,9 +25,14 @@ import pytest
 
 from tests.tiny import ROOT
 
-PAGES = sorted((ROOT / 'docs').glob('*.md')) + sorted(
-    (ROOT / 'configs').glob('*/README.md')
-)
+PAGES = [
+    ROOT / 'CONTRIBUTING.md',
+    *sorted((ROOT / 'docs').glob('*.md')),
+    *sorted((ROOT / 'docs' / 'notebooks').glob('*.md')),
+    *sorted((ROOT / 'configs').glob('*/README.md')),
+]
+#: Whose commands run one after the other, in one folder.
+STORY = [ROOT / 'README.md', ROOT / 'docs' / 'get_started.md']
 SET_UP = (
     'bash tools/quickstart.sh',  # test_quickstart.py, but for the packages
     'bash tools/run_tests.sh',  # this very run
@@ -93,7 +99,7 @@ def test_readme_runs_as_written(clone, subprocess_env):
     )
     env = dict(subprocess_env, PYTHONPATH=str(clone), PATH=path)
     ran = []
-    for command in commands(ROOT / 'README.md'):
+    for command in dict.fromkeys(chain(*map(commands, STORY))):
         if command.startswith(SET_UP):
             continue
         for shown, used in STAND_IN.items():
@@ -158,8 +164,20 @@ def test_commands_name_what_there_is(page):
                 assert re.search(rf'{word}\b', said), f'{word}: {command}'
 
 
+def anchors(page: Path) -> set[str]:
+    """The anchors that forges give to a page's headings."""
+    text = re.sub(r'```.*?```', '', page.read_text(), flags=re.DOTALL)
+    headings = re.findall(r'^#+ (.*)$', text, re.MULTILINE)
+    kept = (re.sub(r'[^\w\- ]', '', head.lower()) for head in headings)
+    return {head.strip().replace(' ', '-') for head in kept}
+
+
 @pytest.mark.parametrize('page', [ROOT / 'README.md', *PAGES], ids=str)
 def test_links_lead_somewhere(page):
-    for target in re.findall(r'\]\(([^)#]+)(?:#[^)]*)?\)', page.read_text()):
-        if not target.startswith(('http://', 'https://')):
-            assert (page.parent / target).exists(), target
+    for target in re.findall(r'\]\(([^)\s]+)\)', page.read_text()):
+        if target.startswith(('http://', 'https://')):
+            continue
+        path, _, anchor = target.partition('#')
+        path = page.parent / path if path else page
+        assert path.exists(), target
+        assert not anchor or anchor in anchors(path), target
