@@ -6,11 +6,15 @@
 # What differs, and why: docs/accuracy.md
 # Command: python tools/train.py configs/must/quickstart_digits_balanced.py
 _base_ = ['quickstart_digits.py']
+lr_per_256 = 4e-3
 
 model = dict(
     masked_view='off',
-    pseudo_labels=dict(alignment=dict(type='BalancedLabels')),
+    pseudo_labels=dict(alignment=dict(type='BalancedLabels', strength=0.5)),
 )
+train_pipeline = [*_base_.views, _base_.pack]
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
+optim_wrapper = dict(optimizer=dict(lr=lr_per_256 * _base_.batch_size / 256))
 param_scheduler = dict(
     _delete_=True,
     type='WarmupCosineLR',

@@ -1,8 +1,8 @@
-# MUST on your own images with SigLIP, a tower that pools by attention and
-# runs as open_clip's own module.
+# Balanced labels on your own images with SigLIP, a tower that pools by
+# attention and runs as open_clip's own module.
 #
 # Paper: https://arxiv.org/abs/2206.02967
-# Not a recipe of the paper: the values of its Pets recipe, not tuned.
+# Not a recipe of the paper, not tuned: the values of vit-b16_custom.py.
 # Top-1: not measured
 # Hardware: any; rates follow the total batch
 # Command: tools/dist_train.sh configs/must/siglip-b16_custom.py 8
@@ -30,7 +30,7 @@ views = [
     _base_.seed,
     dict(type='CropViews', transforms=[[_square], _base_.strong_view]),
 ]
-train_pipeline = [*views, _base_.mask, _base_.pack]
+train_pipeline = [*views, _base_.pack]
 test_pipeline = [dict(type='LoadImage'), _square, _base_.pack]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 test_dataloader = dict(dataset=dict(pipeline=test_pipeline))

@@ -19,6 +19,8 @@ from ..weights.towers import is_plain_vit, tower_config
 from .settings import Settings, Tower
 
 LOAD = dict(type='LoadImage')
+#: How far labels are balanced: a stated prior may not hold to the letter.
+STRENGTH = 0.5
 LOADERS = ('LoadImage', 'LoadImageFromFile')
 # Written once as a variable, used by these names.
 _VARIABLES = ('classes', 'mask', 'train_pipeline', 'test_pipeline', 'teacher')
@@ -191,7 +193,9 @@ def _pseudo_labels(fairness: dict) -> dict:
     if fairness.get('loss_weight', 1) == 0:
         return dict()
     prior = fairness.get('prior')
-    return dict(alignment=dict(type='BalancedLabels', prior=prior))
+    return dict(
+        alignment=dict(type='BalancedLabels', prior=prior, strength=STRENGTH)
+    )
 
 
 def _train_pipeline(

@@ -139,12 +139,12 @@ def learning_rate(width: int, batch: int) -> float:
 
     Published: 2e-5 per 256 images for ViT-B (768 channels), 4e-5 for ViT-L
     (1024). Narrower towers take larger steps: log-linear between ViT-B and
-    the quickstart's tower of 128 channels, trained at 2e-3.
+    the quickstart's tower of 128 channels, trained at 4e-3.
     """
     if width >= 1024:
         rate = 4e-5
     else:
-        rate = 2e-5 * (768 / min(768, max(width, 128))) ** 2.57
+        rate = 2e-5 * (768 / min(768, max(width, 128))) ** 2.957
     return float(f'{rate * batch / 256:.3g}')
 
 

@@ -15,7 +15,7 @@ import torch
 from mmpretrain.registry import MODELS
 
 from ..utils.distributed import gather
-from ..utils.validation import check_integer
+from ..utils.validation import check_integer, check_number
 from .distribution_alignment import SMALLEST_MEAN, TowardsPrior
 from .start_predictions import StartStatistics
 
@@ -61,6 +61,9 @@ class BalancedLabels(TowardsPrior):
         size: Predictions in the bank; by default 16 for each class, and 1024
             at least.
         steps: Iterations a step, from the last shift.
+        strength: Share of the shift that the labels get, in [0, 1]: 1
+            balances them, less leaves room for classes that are not as
+            frequent as the prior says.
 
     Raises:
         ValueError: If a value is out of its range, or the prior is no
@@ -76,13 +79,16 @@ class BalancedLabels(TowardsPrior):
         prior: Sequence[float] | str | None = None,
         size: int | None = None,
         steps: int = 5,
+        strength: float = 1.0,
     ) -> None:
         super().__init__(num_classes, prior)
         if size is None:
             size = max(BANK, PER_CLASS * num_classes)
         check_integer(f'{self.KEY}.size', size)
         check_integer(f'{self.KEY}.steps', steps)
+        check_number(f'{self.KEY}.strength', strength, '[0, 1]')
         self.steps = steps
+        self.strength = strength
         # until it is filled, predictions that prefer no class
         self.register_buffer('bank', torch.zeros(size, num_classes))
         self.register_buffer('oldest', torch.tensor(0))
@@ -115,4 +121,4 @@ class BalancedLabels(TowardsPrior):
         self.bank.index_copy_(0, places % len(self.bank), newest)
         self.oldest.add_(len(newest)).remainder_(len(self.bank))
         self._solve(self.steps)
-        return (log_probs + self.shift).softmax(dim=1)
+        return (log_probs + self.strength * self.shift).softmax(dim=1)

@@ -36,6 +36,7 @@ PUBLISHED = {
     'vit-b16_pets': (32, 0.1, 0.2, 1, 0.7, 1e-5, 60, 0.99, 100),
     'vit-b16_caltech101': (32, 0.1, 0.2, 1, 0.7, 1e-5, 60, 0.99, 100),
 }
+BALANCED = [f'{name}_balanced' for name in PUBLISHED]
 TINY = dict(
     _delete_=True,
     embed_dims=16,
@@ -62,7 +63,7 @@ def test_recipes_are_complete():
         'vit-b16_custom_single-gpu',
     }
     assert len(PUBLISHED) == 14
-    assert set(RECIPES) == PUBLISHED.keys() | others
+    assert set(RECIPES) == PUBLISHED.keys() | others | set(BALANCED)
 
 
 @pytest.mark.parametrize('name', PUBLISHED)
@@ -103,8 +104,45 @@ def test_what_has_a_name_is_what_runs(name):
     """A recipe changes the mask and the teacher by name, and both arrive."""
     cfg = read(name)
     assert cfg.train_dataloader.dataset.pipeline == cfg.train_pipeline
-    assert cfg.train_pipeline == [*cfg.views, cfg.mask, cfg.pack]
+    masks = [] if cfg.model.get('masked_view') == 'off' else [cfg.mask]
+    assert cfg.train_pipeline == [*cfg.views, *masks, cfg.pack]
     assert cfg.custom_hooks == [cfg.teacher, *cfg.guards]
+
+
+STEPS = {  # of 1024 images
+    'imagenet': 1251, 'sun397': 19, 'food101': 73, 'gtsrb': 26, 'dtd': 3,
+    'ucf101': 9, 'pets': 3, 'caltech101': 2,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize('name', PUBLISHED)
+def test_balanced_recipes_differ_in_what_they_say(name):
+    """Labels, masks, schedule and teacher, who remembers a sixth."""
+    base, cfg = read(name), read(f'{name}_balanced')
+    assert cfg.model.masked_view == 'off'
+    alignment = dict(type='BalancedLabels', strength=0.5)
+    assert cfg.model.pseudo_labels == dict(alignment=alignment)
+    schedule = cfg.param_scheduler
+    assert schedule.type == 'WarmupCosineLR'
+    assert schedule.end == cfg.train_cfg.max_epochs
+    steps = STEPS[data_set(name)] * cfg.train_cfg.max_epochs
+    memory = min(5000, steps / 6)
+    assert cfg.teacher.decay_start == cfg.teacher.decay_end
+    assert 1 / (1 - cfg.teacher.decay_end) == pytest.approx(memory, rel=0.03)
+    for key in ('masked_view', 'pseudo_labels'):
+        cfg.model.pop(key)
+    changed = {
+        key
+        for key in base.keys() | cfg.keys()
+        if base.get(key) != cfg.get(key)
+    }
+    assert changed == {
+        'param_scheduler',
+        'teacher',
+        'custom_hooks',
+        'train_pipeline',
+        'train_dataloader',
+    }
 
 
 def test_no_recipe_indexes_a_list():
@@ -179,7 +217,15 @@ def no_checksums(monkeypatch):
     monkeypatch.setattr(cifar, '_check_integrity', lambda self: True)
 
 
-@pytest.mark.parametrize('name', RECIPES)
+@pytest.mark.parametrize(
+    'name',
+    [
+        name
+        for name in RECIPES
+        # which differ from their bases in the same lines
+        if name not in BALANCED or name == 'vit-b16_dtd_balanced'
+    ],
+)
 def test_one_iteration(name, roots, no_checksums, tmp_path):
     """The recipe with one narrow block, on the data set's own layout.
 
@@ -203,7 +249,6 @@ def test_one_iteration(name, roots, no_checksums, tmp_path):
         'val_dataloader': None,
         'val_cfg': None,
         'val_evaluator': None,
-        'param_scheduler.T_max': 1,
         'default_hooks.checkpoint': None,
         'visualizer.vis_backends': [],
         'log_level': 'WARNING',
@@ -211,6 +256,8 @@ def test_one_iteration(name, roots, no_checksums, tmp_path):
     }
     # a CPU has no gradient scaling; the wrapper is MMEngine's own
     changes['optim_wrapper.type'] = 'OptimWrapper'
+    length = 'T_max' if 'T_max' in cfg.param_scheduler else 'end'
+    changes[f'param_scheduler.{length}'] = 1
     cfg.merge_from_dict(changes)
     for loader in (cfg.train_dataloader, cfg.test_dataloader):
         # serialising is for workers, and collects all garbage first
@@ -221,7 +268,10 @@ def test_one_iteration(name, roots, no_checksums, tmp_path):
     assert runner.iter == 1
     assert runner.optim_wrapper.param_groups
     scalars = runner.message_hub.log_scalars
-    for term in ('loss_st', 'loss_fair', 'loss_mim', 'loss_align'):
+    masked = ('loss_mim', 'loss_align')
+    if cfg.model.get('masked_view') == 'off':
+        masked = ()
+    for term in ('loss_st', 'loss_fair', *masked):
         assert scalars[f'train/{term}'].current() >= 0, term
     metrics = runner.test()
     assert {key.split('/')[0] for key in metrics} == {'student', 'teacher'}

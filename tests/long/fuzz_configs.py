@@ -102,6 +102,7 @@ LABEL_KEYS = dict(
     alignment=dict(
         size=integers(1, 100),
         steps=integers(1, 20),
+        strength=numbers(0, 1, closed_low=True, closed_high=True),
         prior=(
             st.none(),
             st.sampled_from([3, True, 'uniform', [1.0], [0.5] * 3, [0, 1]]),

@@ -70,6 +70,20 @@ def test_a_preferred_class_is_no_longer():
     assert ((found.argmax(1) == 0).float().mean() - 1 / 3).abs() < 0.05
 
 
+def test_half_the_strength_goes_half_the_way():
+    """In logits; none at all leaves the labels alone."""
+    logits, _ = biased()
+    probs = logits.softmax(1)
+    whole = BalancedLabels(3, size=600, steps=30)
+    half = BalancedLabels(3, size=600, steps=30, strength=0.5)
+    whole(probs)
+    torch.testing.assert_close(
+        half(probs), (logits + whole.shift / 2).softmax(1)
+    )
+    none = BalancedLabels(3, size=600, strength=0)
+    torch.testing.assert_close(none(probs), probs)
+
+
 def test_the_oldest_predictions_are_replaced():
     part = BalancedLabels(2, size=5)
     rows = torch.tensor([[0.1, 0.9], [0.2, 0.8], [0.3, 0.7]])
@@ -118,6 +132,7 @@ def test_size_follows_the_classes():
     [
         (dict(size=0), 'size'),
         (dict(steps=0), 'steps'),
+        (dict(strength=1.5), 'strength'),
         (dict(prior=[1.0, 2, 3]), 'prior'),
     ],
 )
