@@ -306,6 +306,7 @@ def _use_runtime(
                 max_keep_ckpts=1,
             ),
             sampler_seed=dict(type='DistSamplerSeedHook'),
+            batch_norm=dict(type='BatchNormHook'),
         ),
         default_scope='mmpretrain',
         custom_imports=dict(imports=['must_mm'], allow_failed_imports=False),

@@ -204,8 +204,8 @@ def test_teacher_in_float32_follows_one_in_float64(batch):
     """Weights that move by 0.5 % in 500 updates of 1024 images.
 
     The float64 teacher takes a step of the scaled decay for every batch. That
-    of float32 has to follow its way within 2 %: it sees the student once in
-    1024 images (0.2 %) and rounds. With the scaled decay it would not.
+    of float32 has to follow its way within 0.5 %: it sees the student once in
+    1024 images (0.2 %) and rounds. With the scaled decay it would stand still.
     """
     per_update, updates = 1024 // batch, 500
     start = torch.randn(1000, generator=torch.Generator().manual_seed(0))
@@ -226,9 +226,9 @@ def test_teacher_in_float32_follows_one_in_float64(batch):
     def error(found):
         return ((found - exact).norm() / (exact - start).norm()).item()
 
-    assert error(teacher) < 0.02
+    assert error(teacher) < 0.005
     if batch == 16:
-        assert error(scaled) > 0.5  # it all but stands still
+        assert error(scaled) > 0.99
 
 
 @pytest.mark.parametrize('fused', [False, True])
