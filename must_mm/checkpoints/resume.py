@@ -68,7 +68,7 @@ def read_iteration(path: str | Path) -> float:
 
 
 def check_parts(content: dict, path: str | Path) -> None:
-    """Refuse a checkpoint without the parts of a run's state.
+    """Raise unless a checkpoint holds all parts of a run's state.
 
     Args:
         content: The checkpoint.
@@ -98,7 +98,7 @@ def check_parts(content: dict, path: str | Path) -> None:
 
 
 def check_state(runner: Runner, checkpoint: dict) -> None:
-    """Refuse the state of another run, which would fail at a later step.
+    """Raise if a state is that of another run, and would fail later.
 
     Args:
         runner: The runner that resumes, its optimizer built.

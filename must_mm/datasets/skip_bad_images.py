@@ -41,7 +41,7 @@ class SkipBadImages:
         options: Arguments of the data set.
 
     Raises:
-        ValueError: If ``max_bad_images`` is no integer, or negative.
+        ValueError: If ``max_bad_images`` is not an integer, or negative.
     """
 
     def __init__(

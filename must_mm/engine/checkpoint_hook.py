@@ -68,7 +68,7 @@ class SafeCheckpointHook(CheckpointHook):
             remove_partials(self.out_dir)
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
-        """Refuse to resume from the state of another run."""
+        """Raise if the state is that of another run."""
         if runner._resume:
             check_state(runner, checkpoint)
             warn_of_rates(runner, checkpoint)

@@ -23,8 +23,8 @@ def class_prior(
         num_classes: Number of classes ``K``.
 
     Raises:
-        TypeError: If they are no list.
-        ValueError: If they are no distribution over the classes.
+        TypeError: If they are not a list.
+        ValueError: If they are not a distribution over the classes.
     """
     if shares is None:
         return None

@@ -56,7 +56,7 @@ class TowardsPrior(nn.Module):
             :func:`estimate_prior`, which needs :class:`StartPassHook`.
 
     Raises:
-        ValueError: If the prior is no distribution over the classes.
+        ValueError: If the prior is not a distribution over the classes.
         TypeError: If it is of another type.
     """
 

@@ -57,8 +57,8 @@ class NNQueue(nn.Module):
         topk: Number of nearest entries to draw from.
 
     Raises:
-        ValueError: If a number is no positive integer, or ``topk`` is larger
-            than ``size``.
+        ValueError: If a number is not a positive integer, or ``topk`` is
+            larger than ``size``.
     """
 
     def __init__(self, size: int, dim: int, topk: int = 1) -> None:
@@ -129,7 +129,7 @@ class NNQueue(nn.Module):
             sample_ids: Their sample ids, (B,).
 
         Raises:
-            ValueError: If the size is no multiple of the global batch.
+            ValueError: If the size is not a multiple of the global batch.
         """
         feats, labels, sample_ids = map(gather, (feats, labels, sample_ids))
         count = len(feats)
@@ -143,13 +143,13 @@ class NNQueue(nn.Module):
         self.pointer.copy_((self.pointer + count) % self.size)
 
     def check_batch(self, global_batch: int) -> None:
-        """Refuse batches that do not divide the queue.
+        """Raise unless batches divide the queue.
 
         Args:
             global_batch: Number of samples per step, of all ranks together.
 
         Raises:
-            ValueError: If the size is no multiple of it.
+            ValueError: If the size is not a multiple of it.
         """
         if self.size % global_batch:
             raise ValueError(

@@ -56,7 +56,7 @@ class PseudoLabels(nn.Module):
             otherwise.
 
     Raises:
-        TypeError: If a part is no config.
+        TypeError: If a part is not a config.
     """
 
     def __init__(

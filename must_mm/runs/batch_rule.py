@@ -7,6 +7,7 @@ published_batch`` times itself. Decays and ramp stay: the teacher is updated
 once per ``published_batch`` images, whatever the batch.
 """
 
+import copy
 import os
 
 from mmengine.config import Config
@@ -65,7 +66,7 @@ def follow_batch(cfg: Config, processes: int) -> str | None:
         What was changed, to be printed; ``None`` without the key.
 
     Raises:
-        ValueError: If ``published_batch`` is no positive integer.
+        ValueError: If ``published_batch`` is not a positive integer.
     """
     if KEY not in cfg:
         return None
@@ -78,7 +79,10 @@ def follow_batch(cfg: Config, processes: int) -> str | None:
     optimizer.lr *= ratio
     for hook in cfg.get('custom_hooks', []):
         if is_a(HOOKS, hook, EMATeacherHook):
+            before = copy.deepcopy(hook)
             hook.setdefault('images_per_update', published)
+            if cfg.get('teacher') == before:  # its name in a recipe
+                cfg.teacher = copy.deepcopy(hook)
             changes += (
                 ', the EMA teacher is updated once per '
                 f'{hook.images_per_update} images'

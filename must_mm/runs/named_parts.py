@@ -5,8 +5,12 @@ config that MMEngine reads, name and list know nothing of each other any more.
 """
 
 import copy
+from inspect import signature
 
 from mmengine.config import Config
+from mmengine.runner import Runner
+
+_READ_BY_RUNNER = signature(Runner).parameters
 
 
 def merge_options(cfg: Config, options: dict) -> None:
@@ -15,6 +19,9 @@ def merge_options(cfg: Config, options: dict) -> None:
     Args:
         cfg: The config, changed in place.
         options: Values by key with dots, such as ``'mask.mask_ratio'``.
+
+    Raises:
+        ValueError: If a part has a name, but no list holds it.
     """
     names = {key.partition('.')[0] for key in options}
     before = {
@@ -24,17 +31,29 @@ def merge_options(cfg: Config, options: dict) -> None:
     }
     cfg.merge_from_dict(options)
     for name, part in before.items():
-        _replace(cfg, part, cfg[name])
+        held = _replace(cfg, part, cfg[name])
+        if not held and 'type' in part and name not in _READ_BY_RUNNER:
+            raise ValueError(
+                f'--cfg-options {name}...: no list of {cfg.filename} holds '
+                f'{name} as it is, so the run would not change. Give the key '
+                'of the place that is meant, such as custom_hooks.0...'
+            )
 
 
-def _replace(value: object, old: dict, new: dict) -> None:
-    """Put ``new`` wherever a list inside ``value`` holds ``old``."""
+def _replace(value: object, old: dict, new: dict) -> int:
+    """Put ``new`` wherever a list inside ``value`` holds ``old``.
+
+    Returns:
+        How many times it did.
+    """
+    held = 0
     if isinstance(value, list):
         for index, entry in enumerate(value):
             if entry == old:
                 value[index] = copy.deepcopy(new)
+                held += 1
             else:
-                _replace(entry, old, new)
+                held += _replace(entry, old, new)
     elif isinstance(value, (dict, Config)):
-        for _, entry in value.items():
-            _replace(entry, old, new)
+        held = sum(_replace(entry, old, new) for _, entry in value.items())
+    return held
