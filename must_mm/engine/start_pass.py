@@ -103,14 +103,27 @@ def look_at_start(model: MUST, loader: DataLoader) -> StartStatistics:
     )
 
 
+def share_prior(model: MUST) -> None:
+    """Give an estimated prior to a fairness loss that has none stated."""
+    alignment, fairness = (
+        model.pseudo_labels.alignment,
+        model.head.fairness_loss,
+    )
+    estimated = alignment is not None and alignment.needs_start
+    if estimated and fairness is not None and fairness.prior is None:
+        fairness.prior = alignment.prior.clone()
+
+
 @HOOKS.register_module()
 class StartPassHook(Hook):
     """Starts the statistics of :class:`PseudoLabels` where the start is.
 
     Before the first iteration, the teacher, which still is the start, sees
     the weak view of every training image once: its mean prediction, its
-    confidence, its centroids, and what it says of each image. The run's
-    random numbers come out as without it. A resumed run has the statistics
+    confidence, its centroids, and what it says of each image. A prior that
+    the alignment estimates from it (``prior='auto'``) is the fairness loss's,
+    too, where none is stated. The run's random numbers come out as without
+    it. A resumed run has the statistics
     in its checkpoint. Nothing is done where the model has no
     ``pseudo_labels``.
     """
@@ -124,8 +137,13 @@ class StartPassHook(Hook):
             ValueError: If the samples do not say which image they are.
         """
         model = unwrap(runner.model, MUST)
-        if runner._resume or model.pseudo_labels is None:
+        if model.pseudo_labels is None:
             return
+        if not runner._resume:
+            self._look(runner, model)
+        share_prior(model)
+
+    def _look(self, runner, model: MUST) -> None:
         if isinstance(runner.train_dataloader.dataset, ConcatDataset):
             raise ValueError(
                 'StartPassHook knows the training images by their number, '

@@ -440,7 +440,8 @@ class MUST(ImageClassifier):
         """
         if self.pseudo_labels is None:
             return Labels(probs)
-        return self.pseudo_labels(probs, feats, numbers)
+        with torch.autocast(probs.device.type, enabled=False):
+            return self.pseudo_labels(probs, feats, numbers)
 
     def teacher_probs(self, weak: torch.Tensor) -> torch.Tensor:
         """``q = softmax(teacher(w))``, (B, K), of the weak view (Sec. 3.1)."""

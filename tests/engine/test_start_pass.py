@@ -26,6 +26,7 @@ class Begun(Hook):
     def before_train(self, runner):
         self.start = runner.model.pseudo_labels.start
         self.labels = runner.model.pseudo_labels
+        self.fairness = runner.model.head.fairness_loss
         self.batches = [
             runner.model.data_preprocessor(batch, training=True)
             for batch in whole_set(runner)
@@ -56,6 +57,9 @@ def test_statistics_are_those_of_the_weak_views(config):
         begun.start(torch.arange(24)), probs, rtol=1e-3, atol=1e-3
     )
     assert begun.labels.prototypes.sums.abs().sum() > 0
+    prior = begun.labels.alignment.prior
+    assert torch.equal(begun.fairness.prior, prior)
+    assert prior.sum() == pytest.approx(1) and prior.std() > 0
 
 
 def test_it_takes_no_draw_from_the_run(images, tmp_path):

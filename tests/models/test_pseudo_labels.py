@@ -152,6 +152,16 @@ def test_no_gradient_and_no_weight(must):
     assert not model.pseudo_labels.prototypes.sums.requires_grad
 
 
+def test_labels_are_made_in_full_precision(must):
+    """Whatever the networks run in."""
+    model = must(alignment=dict(), prototypes=dict(), weights=dict())
+    with torch.autocast('cpu', torch.bfloat16):
+        losses = model.loss(views(), numbered(4))
+    assert all(value.isfinite() for value in losses.values())
+    assert model.pseudo_labels.prototypes.sums.dtype == torch.float32
+    assert model.pseudo_labels.prototypes.sums.abs().sum() > 0
+
+
 def test_published_checkpoints_have_no_trace(config):
     names = MODELS.build(config.model).state_dict()
     assert not any('pseudo_labels' in name for name in names)
