@@ -6,4 +6,4 @@
 #     configs/must/quickstart_digits_self-training.py
 _base_ = ['quickstart_digits.py']
 
-model = dict(decoder=None, mim_head=None, align_loss=None)
+model = dict(masked_view='off')
