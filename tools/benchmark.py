@@ -1,4 +1,4 @@
-"""What is measured: tools/benchmark.py step|data|photos|scaling ..."""
+"""What is measured: tools/benchmark.py accuracy|step|data|photos|scaling."""
 
 import sys
 from importlib import import_module
@@ -6,7 +6,11 @@ from pathlib import Path
 
 #: Module of each benchmark.
 PARTS = dict(
-    step='step', data='data', photos='photo_experiment', scaling='scaling'
+    accuracy='accuracy.command',
+    step='step',
+    data='data',
+    photos='photo_experiment',
+    scaling='scaling',
 )
 
 

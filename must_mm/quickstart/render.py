@@ -20,6 +20,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from .target import CLASS_NAMES
 
+DIGITS = '0123456789'
 BITMAP = 32  # side of the bitmap that is drawn
 GLYPH = 96  # side of a cached glyph; its ink is INK pixels tall
 INK = 64
@@ -54,7 +55,7 @@ def digit_fonts() -> list[Path]:
         codes = font.get_charmap()
         names = [
             font.get_glyph_name(codes[ord(digit)])
-            for digit in '0123456789'
+            for digit in DIGITS
             if ord(digit) in codes
         ]
         if names == list(CLASS_NAMES):
@@ -62,20 +63,20 @@ def digit_fonts() -> list[Path]:
     return fonts
 
 
-@lru_cache(maxsize=1)
-def glyph_bank() -> torch.Tensor:
-    """Every digit in every font, light on dark, all equally tall.
+@lru_cache(maxsize=2)
+def glyph_bank(characters: str = DIGITS) -> torch.Tensor:
+    """Every character in every font, light on dark, all equally tall.
 
     Returns:
-        Values in [0, 1], shape (fonts, 10, GLYPH, GLYPH).
+        Values in [0, 1], shape (fonts, characters, GLYPH, GLYPH).
     """
     bank = []
     for path in digit_fonts():
         font = ImageFont.truetype(str(path), 2 * INK)
-        for digit in '0123456789':
-            left, top, right, bottom = font.getbbox(digit)
+        for character in characters:
+            left, top, right, bottom = font.getbbox(character)
             ink = Image.new('L', (right - left, bottom - top))
-            ImageDraw.Draw(ink).text((-left, -top), digit, 255, font)
+            ImageDraw.Draw(ink).text((-left, -top), character, 255, font)
             ink = ink.crop(ink.getbbox())
             width = max(1, round(ink.width * INK / ink.height))
             ink = ink.resize((width, INK), Image.Resampling.BICUBIC)
@@ -83,7 +84,7 @@ def glyph_bank() -> torch.Tensor:
             glyph.paste(ink, ((GLYPH - width) // 2, (GLYPH - INK) // 2))
             bank.append(np.asarray(glyph, dtype=np.float32) / 255)
     stacked = torch.from_numpy(np.stack(bank))
-    return stacked.view(-1, len(CLASS_NAMES), GLYPH, GLYPH)
+    return stacked.view(-1, len(characters), GLYPH, GLYPH)
 
 
 def _uniform(
@@ -121,10 +122,12 @@ def _slip(drawn: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
     return torch.where(kind > 1 - SLIP_SHARE, drawn * (1 - stroke), drawn)
 
 
-def _bitmaps(labels: np.ndarray, rng: np.random.Generator) -> torch.Tensor:
+def draw_bitmaps(
+    labels: np.ndarray, rng: np.random.Generator, characters: str = DIGITS
+) -> torch.Tensor:
     """Draw one bent, re-inked glyph a label: (N, 1, BITMAP, BITMAP)."""
     count = len(labels)
-    bank = glyph_bank()
+    bank = glyph_bank(characters)
     glyphs = bank[rng.integers(len(bank), size=count), labels][:, None]
 
     # The sampling grid maps the bitmap back to the glyph, so sizes invert.
@@ -198,6 +201,6 @@ def render_digits(
     images = np.empty((count, image_size, image_size, 3), dtype=np.uint8)
     for start in range(0, count, CHUNK):
         part = slice(start, start + CHUNK)
-        grey = _with_noise(_bitmaps(labels[part], rng), image_size, rng)
+        grey = _with_noise(draw_bitmaps(labels[part], rng), image_size, rng)
         images[part] = grey[..., None]
     return images, labels

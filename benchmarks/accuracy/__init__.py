@@ -1,0 +1,1 @@
+"""Accuracy: tasks x settings x start seeds x draws, last epoch."""

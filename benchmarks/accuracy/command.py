@@ -1,0 +1,93 @@
+"""Measure accuracy: tools/benchmark.py accuracy ROOT [options].
+
+Each run is added to a file of results as it ends; the command skips what is
+there, so it may be stopped and started again, and several may share a folder,
+one process a core (OMP_NUM_THREADS=1), each with its own --share.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from itertools import product
+from pathlib import Path
+
+from .table import read_results, table
+
+
+def parser() -> argparse.ArgumentParser:
+    """Build the command line."""
+    from .settings import SETTINGS
+    from .tasks import TASKS
+
+    found = argparse.ArgumentParser(
+        prog='benchmark.py accuracy',
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = found.add_argument
+    add('root', type=Path, help='folder of starts, images, views')
+    add('--results', type=Path, help='default: ROOT/accuracy.jsonl')
+    add('--mnist', type=Path, help='npz file of train, val and test part')
+    add('--tasks', nargs='+', default=['digits'], choices=[*TASKS])
+    add(
+        '--settings',
+        nargs='+',
+        default=['published', 'self-training', 'balanced'],
+        choices=[*SETTINGS],
+    )
+    add('--starts', type=int, nargs='+', default=[0, 1, 2, 3, 4])
+    add('--draws', type=int, nargs='+', default=[0, 1, 2, 3])
+    add(
+        '--part',
+        choices=['val', 'test'],
+        default='val',
+        help='part in the table; test only once, after all choices',
+    )
+    add('--table', action='store_true', help='print the table, train nothing')
+    add(
+        '--share',
+        default='1/1',
+        metavar='I/N',
+        help='take every N-th run, from the I-th on',
+    )
+    return found
+
+
+def main(argv: list[str]) -> None:
+    """Run what is missing, then print the table."""
+    args = parser().parse_args(argv)
+    results = args.results or args.root / 'accuracy.jsonl'
+    if not args.table:
+        _run_missing(args, results)
+    print(table(read_results(results), args.part))
+
+
+def _run_missing(args: argparse.Namespace, results: Path) -> None:
+    from . import views  # noqa: F401, registers the data set
+    from .training import Job, run
+
+    jobs = [
+        Job(task, setting, start, draw)
+        for draw, start, task, setting in product(
+            args.draws, args.starts, args.tasks, args.settings
+        )
+    ]
+    first, step = map(int, args.share.split('/'))
+    for job in jobs[first - 1 :: step]:
+        done = {
+            tuple(result[name] for name in vars(job))
+            for result in read_results(results)
+        }
+        if tuple(vars(job).values()) in done:
+            continue
+        result = run(args.root, job, args.mnist)
+        with results.open('a') as file:
+            file.write(json.dumps(result) + '\n')
+        judged = result['judged']
+        print(
+            *vars(job).values(),
+            *(f'{who} {judged[who]["val"]["accuracy"]}' for who in judged),
+            f'{result["seconds"]:.0f} s',
+            flush=True,
+        )

@@ -1,0 +1,90 @@
+"""The table of all runs that have ended."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from statistics import mean, stdev
+
+BASE = 'published'
+
+
+def read_results(path: Path) -> list[dict]:
+    """Read the runs, a JSON object a line; none if there is no file."""
+    if not path.is_file():
+        return []
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def of_run(result: dict) -> tuple[int, int]:
+    """Start and draw, by which runs are compared in pairs."""
+    return result['start'], result['draw']
+
+
+def accuracy(result: dict, part: str, who: str = 'student') -> float:
+    """Accuracy in per cent on a part."""
+    return result['judged'][who][part]['accuracy']
+
+
+def paired(one: list[dict], other: list[dict], part: str) -> str:
+    """Mean difference of the runs that both have, and its standard error."""
+    base = {of_run(result): accuracy(result, part) for result in other}
+    found = [
+        accuracy(result, part) - base[of_run(result)]
+        for result in one
+        if of_run(result) in base
+    ]
+    if len(found) < 2:
+        return f'{found[0]:+.1f} (1 run)' if found else '–'
+    error = stdev(found) / len(found) ** 0.5
+    return f'{mean(found):+.1f} ± {error:.1f} ({len(found)})'
+
+
+def row(runs: list[dict], base: list[dict], part: str) -> list[str]:
+    """The cells of a setting's row; see :data:`TITLES`."""
+    student = [accuracy(result, part) for result in runs]
+    start = [accuracy(result, part, 'start') for result in runs]
+    below = sum(s < b for s, b in zip(student, start, strict=True))
+    lost = sum(r['judged']['student'][part]['lost'] > 0 for r in runs)
+    return [
+        f'{len(runs)}',
+        f'{mean(start):.1f}',
+        f'**{mean(student):.1f}**',
+        f'{stdev(student):.1f}' if len(student) > 1 else '–',
+        f'{min(student):.1f}',
+        '' if base is runs else paired(runs, base, part),
+        f'{lost}',
+        f'{below}',
+    ]
+
+
+TITLES = (
+    'task',
+    'setting',
+    'runs',
+    'start',
+    'student',
+    'deviation',
+    'minimum',
+    f'minus {BASE}',
+    'lost a class',
+    'below start',
+)
+
+
+def table(results: list[dict], part: str) -> str:
+    """Format the runs as a table, one line a task and setting.
+
+    Args:
+        results: See :func:`read_results`.
+        part: ``'val'`` to choose settings, ``'test'``.
+    """
+    by = {}
+    for result in results:
+        by.setdefault((result['task'], result['setting']), []).append(result)
+    lines = [' | '.join(TITLES), ' | '.join('---' for _ in TITLES)]
+    for (task, setting), runs in sorted(by.items()):
+        with_prior = setting.endswith('+prior') and f'{BASE}+prior'
+        base = by.get((task, with_prior or BASE), [])
+        lines.append(' | '.join([task, setting, *row(runs, base, part)]))
+    return '\n'.join(f'| {line} |' for line in lines)

@@ -1,0 +1,213 @@
+"""One run: a task, a setting, a start and a draw, by the real runner."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from mmengine.runner import Runner
+
+from must_mm.models.effective_rank import effective_rank
+from must_mm.models.must import MUST
+from must_mm.quickstart.target import CLASS_NAMES
+from must_mm.quickstart.tiny_clip import NAME, train_tiny_clip
+from must_mm.utils.paths import config_path
+
+from .settings import SETTINGS
+from .tasks import (
+    CLASSES,
+    NO_CLASS,
+    TASKS,
+    Members,
+    members,
+    read_part,
+    write_folder,
+)
+from .views import render_views
+
+CONFIG = 'must/quickstart_digits.py'
+LOST_BELOW = 0.1  # of a class's share
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run.
+
+    Attributes:
+        task: Name of the task.
+        setting: Name of the setting.
+        start: Seed of the start model.
+        draw: Seed of views, masks and order.
+    """
+
+    task: str
+    setting: str
+    start: int
+    draw: int
+
+
+def start_model(root: Path, seed: int) -> Path:
+    """Train the quickstart's start model of a seed, once."""
+    folder = root / f'start{seed}'
+    if not (folder / f'{NAME}.pt').is_file():
+        train_tiny_clip(folder, seed)
+    return folder
+
+
+def training_set(
+    cfg: Config, root: Path, job: Job, mnist: Path | None
+) -> tuple[dict, Members]:
+    """Return the config of the rendered views, and whose they are."""
+    task = TASKS[job.task]
+    epochs = max(
+        one.epochs for one in TASKS.values() if one.folder == task.folder
+    )
+
+    def rendered(name: str, draw: int) -> str:
+        folder = write_folder(root, name, mnist)
+        path = root / 'views' / f'{name}_{draw}.npy'
+        return str(render_views(cfg, folder, path, draw, epochs))
+
+    labels = read_part(write_folder(root, task.folder, mnist), 'train')[1]
+    chosen = members(task, labels, job.start, job.draw)
+    parts = [(rendered(task.folder, job.draw), chosen.train.tolist())]
+    classes = chosen.labels.tolist()
+    if task.strangers:
+        count = len(read_part(write_folder(root, 'letters', None), 'train')[1])
+        parts.append((rendered('letters', 0), list(range(count))))
+        classes += [NO_CLASS] * count
+    dataset = dict(
+        type='RenderedViews',
+        parts=parts,
+        labels=classes,
+        classes=list(CLASS_NAMES),
+        _delete_=True,
+    )
+    return dataset, chosen
+
+
+def build_config(root: Path, job: Job, mnist: Path | None) -> tuple:
+    """Build the config of a run; see :func:`training_set`."""
+    cfg = Config.fromfile(config_path(CONFIG))
+    init_default_scope(cfg.default_scope)
+    task, start = TASKS[job.task], start_model(root, job.start)
+    dataset, chosen = training_set(cfg, root, job, mnist)
+    prior = chosen.shares() if task.unbalanced else None
+    cfg.merge_from_dict(
+        {
+            'model.start.model': f'{start}/{NAME}.json',
+            'model.start.pretrained': f'{start}/{NAME}.pt',
+            'model.start.cache_dir': str(start),
+            'train_dataloader.dataset': dataset,
+            'train_dataloader.num_workers': 0,
+            'train_cfg.max_epochs': task.epochs,
+            'param_scheduler.T_max': task.epochs,
+            'randomness.seed': job.draw,
+            'default_hooks.checkpoint': None,
+            'work_dir': str(root / 'runs'),
+            'experiment_name': '-'.join(map(str, vars(job).values())),
+            'log_level': 'ERROR',
+        }
+    )
+    SETTINGS[job.setting](cfg, prior)
+    # judged here, at the start and at the end
+    for key in ('val', 'test'):
+        for part in ('dataloader', 'cfg', 'evaluator'):
+            cfg[f'{key}_{part}'] = None
+    cfg.custom_hooks = [
+        hook
+        for hook in cfg.custom_hooks
+        if hook.type not in ('ValidateStartHook', 'ClassCheckHook')
+    ]
+    return cfg, chosen
+
+
+@torch.no_grad()
+def predictions(model: MUST, who: str, images: torch.Tensor) -> dict:
+    """Return labels (N,), features (N, E) and confidences (N,)."""
+    configured, model.predict_with = model.predict_with, who
+    model.eval()
+    labels, feats, sure = [], [], []
+    for part in images.split(256):
+        batch = model.data_preprocessor(dict(inputs=part))['inputs']
+        classifier = model.teacher if who == 'teacher' else model
+        seen = classifier.extract_feat(batch)
+        probs = classifier.head(seen).float().softmax(dim=1)
+        confidence, label = probs.max(dim=1)
+        labels.append(label)
+        sure.append(confidence)
+        feats.append(model.head.joint_feature(seen))
+    model.predict_with = configured
+    return dict(
+        labels=torch.cat(labels),
+        feats=torch.cat(feats),
+        confidence=torch.cat(sure),
+    )
+
+
+def judge(found: torch.Tensor, truth: torch.Tensor, judged: tuple) -> dict:
+    """Accuracy in per cent, and how many classes are as good as lost."""
+    kept = torch.isin(truth, torch.tensor(judged))
+    found, truth = found[kept], truth[kept]
+    lost = sum(
+        int((found == one).sum()) < LOST_BELOW * int((truth == one).sum())
+        for one in judged
+    )
+    right = (found == truth).double().mean()
+    return dict(accuracy=round(100 * float(right), 2), lost=lost)
+
+
+def run(root: Path, job: Job, mnist: Path | None) -> dict:
+    """Train once and judge start, student and teacher, validation and test.
+
+    Args:
+        root: Data folder: starts, images, views.
+        job: The run.
+        mnist: See :func:`write_folder`.
+    """
+    begin = time.monotonic()
+    cfg, chosen = build_config(root, job, mnist)
+    runner = Runner.from_cfg(cfg)
+    logging.disable(logging.WARNING)
+    model = runner.model
+    model.init_weights()
+    folder = root / TASKS[job.task].folder
+    parts = {part: read_part(folder, part) for part in ('val', 'test')}
+    whole = read_part(folder, 'train')[0][chosen.train]
+
+    def judged(who: str) -> dict:
+        return {
+            part: judge(
+                predictions(model, who, images)['labels'],
+                labels,
+                chosen.judged,
+            )
+            for part, (images, labels) in parts.items()
+        }
+
+    before, start_labels = judged('student'), None
+    start_labels = predictions(model, 'student', whole)['labels']
+    runner.train()
+    logging.disable(logging.NOTSET)
+    end = predictions(model, 'student', whole)
+    shares = torch.bincount(end['labels'], minlength=CLASSES) / len(whole)
+    return dict(
+        vars(job),
+        judged=dict(
+            start=before, student=judged('student'), teacher=judged('teacher')
+        ),
+        signals=dict(
+            largest_share=round(float(shares.max()), 4),
+            rank=round(float(effective_rank(end['feats'])), 2),
+            changed=round(
+                float((end['labels'] != start_labels).double().mean()), 4
+            ),
+            confidence=round(float(end['confidence'].mean()), 4),
+        ),
+        seconds=round(time.monotonic() - begin, 1),
+    )
