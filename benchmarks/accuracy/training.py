@@ -18,7 +18,7 @@ from must_mm.quickstart.target import CLASS_NAMES
 from must_mm.quickstart.tiny_clip import NAME, train_tiny_clip
 from must_mm.utils.paths import config_path
 
-from .settings import SETTINGS
+from .settings import CONFIGS, setting_config
 from .tasks import (
     CLASSES,
     NO_CLASS,
@@ -30,7 +30,6 @@ from .tasks import (
 )
 from .views import render_views
 
-CONFIG = 'must/quickstart_digits.py'
 LOST_BELOW = 0.1  # of a class's share
 
 
@@ -60,10 +59,12 @@ def start_model(root: Path, seed: int) -> Path:
 
 
 def training_set(
-    cfg: Config, root: Path, job: Job, mnist: Path | None
+    root: Path, job: Job, mnist: Path | None
 ) -> tuple[dict, Members]:
     """Return the config of the rendered views, and whose they are."""
     task = TASKS[job.task]
+    cfg = Config.fromfile(config_path(CONFIGS['published']))
+    init_default_scope(cfg.default_scope)
     epochs = max(
         one.epochs for one in TASKS.values() if one.folder == task.folder
     )
@@ -93,11 +94,10 @@ def training_set(
 
 def build_config(root: Path, job: Job, mnist: Path | None) -> tuple:
     """Build the config of a run; see :func:`training_set`."""
-    cfg = Config.fromfile(config_path(CONFIG))
-    init_default_scope(cfg.default_scope)
     task, start = TASKS[job.task], start_model(root, job.start)
-    dataset, chosen = training_set(cfg, root, job, mnist)
-    prior = chosen.shares() if task.unbalanced else None
+    dataset, chosen = training_set(root, job, mnist)
+    cfg = setting_config(job.setting, chosen.shares(), task.epochs)
+    init_default_scope(cfg.default_scope)
     cfg.merge_from_dict(
         {
             'model.start.model': f'{start}/{NAME}.json',
@@ -105,8 +105,6 @@ def build_config(root: Path, job: Job, mnist: Path | None) -> tuple:
             'model.start.cache_dir': str(start),
             'train_dataloader.dataset': dataset,
             'train_dataloader.num_workers': 0,
-            'train_cfg.max_epochs': task.epochs,
-            'param_scheduler.T_max': task.epochs,
             'randomness.seed': job.draw,
             'default_hooks.checkpoint': None,
             'work_dir': str(root / 'runs'),
@@ -114,7 +112,6 @@ def build_config(root: Path, job: Job, mnist: Path | None) -> tuple:
             'log_level': 'ERROR',
         }
     )
-    SETTINGS[job.setting](cfg, prior)
     # judged here, at the start and at the end
     for key in ('val', 'test'):
         for part in ('dataloader', 'cfg', 'evaluator'):
@@ -190,7 +187,7 @@ def run(root: Path, job: Job, mnist: Path | None) -> dict:
             for part, (images, labels) in parts.items()
         }
 
-    before, start_labels = judged('student'), None
+    before = judged('student')
     start_labels = predictions(model, 'student', whole)['labels']
     runner.train()
     logging.disable(logging.NOTSET)

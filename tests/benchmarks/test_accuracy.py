@@ -10,7 +10,7 @@ from mmengine.dataset import default_collate
 from mmengine.registry import init_default_scope
 
 from benchmarks.accuracy import command, tasks
-from benchmarks.accuracy.settings import SETTINGS
+from benchmarks.accuracy.settings import SETTINGS, setting_config
 from benchmarks.accuracy.table import paired, table
 from benchmarks.accuracy.training import judge
 from benchmarks.accuracy.views import RenderedViews, render_views
@@ -89,13 +89,13 @@ def test_rendered_views_are_those_of_the_pipeline(tmp_path):
 
 @pytest.mark.parametrize('name', SETTINGS)
 def test_only_a_stated_prior_reaches_a_setting(name):
-    cfg = Config.fromfile(config_path('must/quickstart_digits.py'))
-    SETTINGS[name](cfg, [0.1] * 10)
+    cfg = setting_config(name, [0.1] * 10, 7)
     stated = 'prior' in cfg.model.head.fairness
     assert stated == name.endswith('+prior')
     labels = cfg.model.get('pseudo_labels')
     if labels:
         assert ('prior' in labels.alignment) == stated
+    assert 7 in cfg.param_scheduler.values()
 
 
 def test_a_lost_class_is_counted():

@@ -139,21 +139,3 @@ def test_size_follows_the_classes():
 def test_errors_name_the_key(options, key):
     with pytest.raises(ValueError, match=rf'pseudo_labels\.alignment\.{key}'):
         BalancedLabels(3, **options)
-
-
-def test_half_the_strength_goes_half_the_way():
-    """In log space, between the teacher's labels and balanced ones."""
-    logits, _ = biased()
-    probs = logits[:64].softmax(1)
-    found = {}
-    for strength in (0.0, 0.5, 1.0):
-        labels = BalancedLabels(3, size=600, strength=strength)
-        labels.begin(start_statistics(logits.softmax(1)))
-        found[strength] = labels(probs)
-    torch.testing.assert_close(found[0.0], probs)
-    between = (found[0.0] * found[1.0]).sqrt()
-    torch.testing.assert_close(
-        found[0.5], between / between.sum(1, keepdim=True)
-    )
-    with pytest.raises(ValueError, match='strength'):
-        BalancedLabels(3, strength=2)
