@@ -55,6 +55,8 @@ def row(runs: list[dict], base: list[dict], part: str) -> list[str]:
         '' if base is runs else paired(runs, base, part),
         f'{lost}',
         f'{below}',
+        f'{sum(r["warned"] for r in runs)} / '
+        f'{sum(r["stopped"] for r in runs)}',
     ]
 
 
@@ -69,6 +71,7 @@ TITLES = (
     f'minus {BASE}',
     'lost a class',
     'below start',
+    'warned / stopped',
 )
 
 

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import torch
 from mmengine.config import Config
+from mmengine.hooks import Hook
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
+from must_mm.engine.collapse import CollapseHook
 from must_mm.models.effective_rank import effective_rank
 from must_mm.models.must import MUST
 from must_mm.quickstart.target import CLASS_NAMES
@@ -124,6 +126,25 @@ def build_config(root: Path, job: Job, mnist: Path | None) -> tuple:
     return cfg, chosen
 
 
+class Witness(Hook):
+    """Notes whether the watch on collapse has spoken, and would have stopped.
+
+    Args:
+        watch: The hook, which must not stop the run: it is to be judged, too.
+    """
+
+    priority = 'LOW'
+
+    def __init__(self, watch: CollapseHook) -> None:
+        watch.stop = False
+        self.watch, self.warned, self.stopped = watch, False, False
+
+    def after_train_iter(self, *_args, **_kwargs) -> None:
+        """Look at the watch."""
+        self.warned |= self.watch.flagged
+        self.stopped |= self.watch.beyond >= self.watch.patience
+
+
 @torch.no_grad()
 def predictions(model: MUST, who: str, images: torch.Tensor) -> dict:
     """Return labels (N,), features (N, E) and confidences (N,)."""
@@ -189,6 +210,10 @@ def run(root: Path, job: Job, mnist: Path | None) -> dict:
 
     before = judged('student')
     start_labels = predictions(model, 'student', whole)['labels']
+    witness = Witness(
+        next(hook for hook in runner.hooks if isinstance(hook, CollapseHook))
+    )
+    runner.register_hook(witness)
     runner.train()
     logging.disable(logging.NOTSET)
     end = predictions(model, 'student', whole)
@@ -198,6 +223,8 @@ def run(root: Path, job: Job, mnist: Path | None) -> dict:
         judged=dict(
             start=before, student=judged('student'), teacher=judged('teacher')
         ),
+        warned=witness.warned,
+        stopped=witness.stopped,
         signals=dict(
             largest_share=round(float(shares.max()), 4),
             rank=round(float(effective_rank(end['feats'])), 2),

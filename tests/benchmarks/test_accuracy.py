@@ -29,6 +29,8 @@ def result(setting, draw, student, start=70.0, lost=0, task='digits'):
         setting=setting,
         start=0,
         draw=draw,
+        warned=student < start,
+        stopped=False,
         judged={
             'start': dict(val=part(start)),
             'student': dict(val=part(student)),
@@ -122,7 +124,7 @@ def test_the_table_counts_what_went_wrong():
     lines = table(runs, 'val').splitlines()
     assert [cell.strip() for cell in lines[3].strip('|').split('|')] == [
         'digits', 'published', '2', '70.0', '**75.0**', '21.2', '60.0', '',
-        '1', '1',
+        '1', '1', '1 / 0',
     ]  # fmt: skip
     assert '+35.0 (1 run)' in lines[2]
 
