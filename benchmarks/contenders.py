@@ -83,7 +83,7 @@ def ours(
     ]
     hooks = [HOOKS.build(hook) for hook in configs]
     hooks.sort(key=lambda hook: get_priority(hook.priority))
-    runner = _stand_in(model, wrapper)
+    runner = _stand_in(model, wrapper, batch)
     for hook in hooks:
         hook.before_train(runner)
     data = _batch(cfg, batch, device)
@@ -105,11 +105,14 @@ class _Epoch:
 
     dataset = SimpleNamespace(metainfo={})
 
+    def __init__(self, batch_size: int) -> None:
+        self.batch_size = batch_size
+
     def __len__(self) -> int:
         return LOG_INTERVAL
 
 
-def _stand_in(model: torch.nn.Module, wrapper) -> SimpleNamespace:
+def _stand_in(model: torch.nn.Module, wrapper, batch: int) -> SimpleNamespace:
     """What the hooks above ask of a runner."""
     iterations = 10**6
     folder = tempfile.TemporaryDirectory(prefix='must_mm_benchmark_')
@@ -127,7 +130,7 @@ def _stand_in(model: torch.nn.Module, wrapper) -> SimpleNamespace:
         max_iters=iterations,
         max_epochs=1,
         _resume=False,
-        train_dataloader=_Epoch(),
+        train_dataloader=_Epoch(batch),
         train_loop=SimpleNamespace(stop_training=False),
         logger=quiet,
         cfg=Config(),
