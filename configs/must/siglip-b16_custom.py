@@ -5,7 +5,7 @@
 # Not a recipe of the paper, not tuned: the values of vit-b16_custom.py.
 # Top-1: not measured
 # Hardware: any; rates follow the total batch
-# Command: tools/dist_train.sh configs/must/siglip-b16_custom.py 8
+# Command: tools/dist_train.sh configs/must/siglip-b16_custom.py 8 --amp
 #
 # Images, classes and templates: as in vit-b16_custom.py. The first run turns
 # the text classifier's names into tokens with the package transformers.

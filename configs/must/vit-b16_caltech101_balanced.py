@@ -5,7 +5,8 @@
 # balanced half the way, a warm-up and a steady teacher; not tuned.
 # Mean per-class accuracy: not measured
 # Hardware: any; rates follow the total batch
-# Command: tools/dist_train.sh configs/must/vit-b16_caltech101_balanced.py 8
+# Command: tools/dist_train.sh \
+#     configs/must/vit-b16_caltech101_balanced.py 8 --amp
 _base_ = 'vit-b16_caltech101.py'
 
 model = dict(

@@ -4,7 +4,7 @@
 # Not a recipe of the paper: the values of its Pets recipe, not tuned.
 # Top-1: not measured
 # Hardware: any; rates follow the total batch
-# Command: tools/dist_train.sh configs/must/vit-b16_cifar100.py 8
+# Command: tools/dist_train.sh configs/must/vit-b16_cifar100.py 8 --amp
 _base_ = [
     '../_base_/must_vit-b16.py',
     '../_base_/must_cifar100.py',

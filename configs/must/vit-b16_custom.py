@@ -6,7 +6,7 @@
 # not tuned.
 # Top-1: not measured
 # Hardware: any; rates follow the total batch
-# Command: tools/dist_train.sh configs/must/vit-b16_custom.py 8
+# Command: tools/dist_train.sh configs/must/vit-b16_custom.py 8 --amp
 #
 # Put the images below data/custom/train, in folders or not, and edit
 # `classes` and `templates`. Nothing else is needed: there is no validation.

@@ -3,7 +3,7 @@
 # Paper: https://arxiv.org/abs/2206.02967
 # Top-1 (paper): CLIP 88.7, MUST 92.7
 # Hardware (paper): 16 GPUs x 64 images
-# Command: tools/dist_train.sh configs/must/vit-b16_food101.py 8
+# Command: tools/dist_train.sh configs/must/vit-b16_food101.py 8 --amp
 _base_ = [
     '../_base_/must_vit-b16.py',
     '../_base_/must_food101.py',

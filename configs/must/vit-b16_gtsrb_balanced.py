@@ -5,7 +5,7 @@
 # balanced half the way, a warm-up and a steady teacher; not tuned.
 # Top-1: not measured
 # Hardware: any; rates follow the total batch
-# Command: tools/dist_train.sh configs/must/vit-b16_gtsrb_balanced.py 8
+# Command: tools/dist_train.sh configs/must/vit-b16_gtsrb_balanced.py 8 --amp
 _base_ = 'vit-b16_gtsrb.py'
 
 model = dict(

@@ -4,7 +4,7 @@
 # Not a recipe of the paper: the values for ViT-B/16, not tuned.
 # Top-1: not measured
 # Hardware: any; rates follow the total batch
-# Command: tools/dist_train.sh configs/must/vit-b32_food101.py 8
+# Command: tools/dist_train.sh configs/must/vit-b32_food101.py 8 --amp
 _base_ = 'vit-b16_food101.py'
 
 model = dict(

@@ -3,7 +3,7 @@
 # Paper: https://arxiv.org/abs/2206.02967
 # Top-1 (paper): CLIP 55.4, MUST 62.6
 # Hardware (paper): 16 GPUs x 64 images
-# Command: tools/dist_train.sh configs/must/vit-l14_dtd.py 8
+# Command: tools/dist_train.sh configs/must/vit-l14_dtd.py 8 --amp
 _base_ = [
     '../_base_/must_vit-l14.py',
     '../_base_/must_dtd.py',

@@ -5,7 +5,8 @@
 # balanced half the way, a warm-up and a steady teacher; not tuned.
 # Top-1: not measured
 # Hardware: any; rates follow the total batch
-# Command: tools/dist_train.sh configs/must/vit-l14_imagenet_balanced.py 8
+# Command: tools/dist_train.sh \
+#     configs/must/vit-l14_imagenet_balanced.py 8 --amp
 _base_ = 'vit-l14_imagenet.py'
 
 model = dict(

@@ -27,7 +27,7 @@ def data(tmp_path):
 
 def test_read_back_it_is_the_same(data, clip, tmp_path):
     tower = Tower(size=32, stride=8, width=32, depth=2, channels=32)
-    settings = choose(100, tower, Machine('cuda', 2**33, 4), 0, 1)
+    settings = choose(100, tower, Machine('cuda', 2**33, 4, True), 0, 1)
     cfg = clip_config(data, clip, tower, settings)
     text = config_text(cfg, 'First line.\n\nAnother.')
     path = tmp_path / 'config.py'
