@@ -17,6 +17,7 @@ from mmengine.registry import init_default_scope
 from mmpretrain.models.utils import attention
 
 from benchmarks import contenders, levers, measure
+from benchmarks.launches import count_operations
 from benchmarks.measure import matrix_rate, peak_memory
 from benchmarks.plain_must import (
     TERMS,
@@ -90,6 +91,7 @@ def test_plain_step_without_a_confident_sample():
 FAST = {
     'model.decode': 'masked',
     'model.type': 'MUST',
+    'model.backbone.type': 'LeanVisionTransformer',
     'optim_wrapper.optimizer.fused': True,
     'optim_wrapper.constructor': 'LayerDecayConstructor',
     'custom_hooks.4.interval': 10,
@@ -98,6 +100,7 @@ FAST = {
 SLOW = {
     'model.decode': 'all',
     'model.type': 'MUSTWithoutInferenceMode',
+    'model.backbone.type': 'VisionTransformer',
     'optim_wrapper.optimizer.fused': False,
     'optim_wrapper.constructor': 'LearningRateDecayOptimWrapperConstructor',
     'custom_hooks.4.interval': 1,
@@ -124,22 +127,53 @@ def test_attention_without_sdpa_keeps_the_replayed_numbers(monkeypatch):
     assert all(row.error <= 1e-4 for row in rows), rows
 
 
-COMPILED = pytest.param(
-    ['CompileBlocksHook'],
-    marks=[
-        pytest.mark.slow,
-        pytest.mark.skipif(not shutil.which('c++'), reason='no C++ compiler'),
+RECOMPUTE = dict(type='RecomputeBlocksHook')
+COMPILE = dict(type='CompileBlocksHook')
+#: All of the compiler but the code that it writes, which takes minutes.
+TRACE = dict(COMPILE, options=dict(backend='aot_eager'))
+
+
+@pytest.mark.parametrize(
+    'hooks',
+    [
+        [RECOMPUTE],
+        [RECOMPUTE, TRACE],
+        pytest.param(
+            [COMPILE],
+            marks=[
+                pytest.mark.slow,
+                pytest.mark.skipif(
+                    not shutil.which('c++'), reason='no C++ compiler'
+                ),
+            ],
+        ),
     ],
+    ids=['recomputed', 'recomputed and compiled', 'compiled'],
 )
-
-
-@pytest.mark.parametrize('kinds', [['RecomputeBlocksHook'], COMPILED])
-def test_hooks_on_blocks_keep_the_replayed_numbers(kinds, tmp_path):
+def test_hooks_on_blocks_keep_the_replayed_numbers(hooks, tmp_path):
     path = DATA / 'must_basic.npz'
-    hooks = replay_config(path, str(tmp_path)).custom_hooks
-    hooks += [dict(type=kind) for kind in kinds]
+    hooks = replay_config(path, str(tmp_path)).custom_hooks + hooks
     (rows,) = replay(path, dict(custom_hooks=hooks))
     assert all(row.error <= 1e-4 for row in rows), rows
+
+
+def operations(*wanted) -> int:
+    """Operations of the quickstart's step with some levers."""
+    cfg = contenders.read_config('quickstart', 16, 5)
+    levers.slow(cfg)
+    for lever in wanted:
+        lever(cfg)
+    return count_operations(contenders.ours(cfg, 2, None, 'cpu'))
+
+
+def test_levers_launch_less():
+    """Counts, exact on any machine; each operation is a kernel or more."""
+    slow = operations()
+    lean = operations(levers.lean_transformer)
+    # four blocks of the student: of QuickGELU one operation less forward and
+    # two less backward, of the attention six of the gradients of indices
+    assert slow - lean >= 4 * 9
+    assert operations(*levers.DEFAULT_LEVERS.values()) < lean
 
 
 def flatten(value, prefix=''):
