@@ -1,6 +1,7 @@
 """The command ``must-adapt``."""
 
 import argparse
+import shlex
 import sys
 from pathlib import Path
 
@@ -55,6 +56,10 @@ def main(argv: list[str] | None = None) -> int:
     Returns:
         Exit status: 0, 1 after an error, 130 after Ctrl-C.
     """
+    for stream in (sys.stdout, sys.stderr):
+        # a terminal that cannot show a name gets it with escapes
+        if hasattr(stream, 'reconfigure'):
+            stream.reconfigure(errors='backslashreplace')
     args = vars(parse_args(argv))
     options = None
     there, dry = args.pop('resume'), args.pop('dry_run')
@@ -74,11 +79,7 @@ def main(argv: list[str] | None = None) -> int:
             return 0
         result = resume(out) if there else adapt(**args)
     except KeyboardInterrupt:
-        going_on = ''
-        if (out / FILE).is_file():
-            going_on = f'; go on with\n  must-adapt --resume {out}'
-        print(f'\nmust-adapt: stopped{going_on}', file=sys.stderr)
-        return 130
+        return _stopped(out)
     except (
         ArithmeticError,  # a loss that is not finite
         ImportError,
@@ -86,6 +87,8 @@ def main(argv: list[str] | None = None) -> int:
         RuntimeError,
         ValueError,
     ) as error:
+        if _is_interrupt(error):
+            return _stopped(out)
         text = str(error)
         # a MUST config as the model has these keys itself
         if options is None or not options.config:
@@ -95,6 +98,30 @@ def main(argv: list[str] | None = None) -> int:
         return 1
     print(summary(result, out))
     return 0
+
+
+def _stopped(out: Path) -> int:
+    going_on = ''
+    if (out / FILE).is_file():
+        going_on = (
+            f'; go on with\n  must-adapt --resume {shlex.quote(str(out))}'
+        )
+    print(f'\nmust-adapt: stopped{going_on}', file=sys.stderr)
+    return 130
+
+
+def _is_interrupt(error: BaseException | None) -> bool:
+    """Whether Ctrl-C stands behind an error.
+
+    While a checkpoint is written, torch turns it into an error of its own.
+    """
+    seen = set()
+    while error is not None and id(error) not in seen:
+        if isinstance(error, KeyboardInterrupt):
+            return True
+        seen.add(id(error))
+        error = error.__cause__ or error.__context__
+    return False
 
 
 if __name__ == '__main__':

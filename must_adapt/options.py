@@ -5,6 +5,7 @@ import inspect
 import json
 import os
 import re
+import shlex
 import tempfile
 from argparse import SUPPRESS, ArgumentParser
 from collections.abc import Mapping, Sequence
@@ -213,7 +214,8 @@ def check_out(path: Path, dry_run: bool = False) -> None:
         for p in path.iterdir()
     ):
         hint = (
-            f'go on with its run by must-adapt --resume {path}, or '
+            f'go on with its run by must-adapt --resume '
+            f'{shlex.quote(str(path))}, or '
             if (path / FILE).is_file()
             else ''
         )

@@ -12,6 +12,7 @@ from yapf.yapflib.yapf_api import FormatCode
 
 from ..engine.autocast import mixed_precision
 from ..runs.batch_rule import follow_batch
+from ..utils.machine import device_type
 from ..weights.clip_source import find_model, find_weights
 from ..weights.origin import function_of
 from ..weights.start_file import classifier_config
@@ -21,6 +22,7 @@ from .settings import Settings, Tower
 LOAD = dict(type='LoadImage')
 #: How far labels are balanced: a stated prior may not hold to the letter.
 STRENGTH = 0.5
+LISTS = ('images.txt', 'labelled.txt')
 LOADERS = ('LoadImage', 'LoadImageFromFile')
 # Written once as a variable, used by these names.
 _VARIABLES = ('classes', 'mask', 'train_pipeline', 'test_pipeline', 'teacher')
@@ -173,6 +175,7 @@ def clip_config(
             *[dict(type='RecomputeBlocksHook')] * settings.recompute,
             *[dict(type='CompileBlocksHook', device='cuda')]
             * settings.compile,
+            dict(type='BadImageHook'),
         ],
     )
     _name_parts(cfg)
@@ -251,13 +254,18 @@ def _use_data(cfg: dict, data: Data, batch: int, workers: int) -> None:
     """Point a config with pipelines and classes at the images."""
     names = dict(metainfo=dict(classes=cfg['classes']))
     unlabelled = dict(
-        type='CustomDataset',
+        # an image may go while the run goes on
+        type='SkipBadImages',
+        dataset='CustomDataset',
+        max_bad_images=max(10, data.count // 100),
         data_root=str(data.folder),
         ann_file=str(data.listed),
         with_label=False,
         **names,
     )
-    tested = unlabelled
+    tested = dict(unlabelled, type='CustomDataset')
+    for key in ('dataset', 'max_bad_images'):
+        del tested[key]
     if data.labelled:
         folder, listed = data.labelled
         tested = dict(
@@ -270,7 +278,7 @@ def _use_data(cfg: dict, data: Data, batch: int, workers: int) -> None:
         batch_size=batch,
         num_workers=workers,
         persistent_workers=workers > 0,
-        pin_memory=torch.cuda.is_available(),
+        pin_memory=device_type() == 'cuda',
         drop_last=True,
         sampler=dict(type='EpochSampler', shuffle=True),
         collate_fn=dict(type='default_collate'),
@@ -377,6 +385,10 @@ def own_config(
         raise ValueError(
             f'--model {path}: this is no config of MUST with model.start'
         )
+    for key, value in model['start'].items():
+        # from the root: a resumed run may begin in another folder
+        if isinstance(value, str) and Path(value).expanduser().is_file():
+            model['start'][key] = str(Path(value).expanduser().resolve())
     batch = min(given.train_dataloader.batch_size, data.count)
     cfg = dict(
         classes=data.classes,
@@ -408,8 +420,9 @@ def own_config(
     cfg['custom_hooks'] = [
         hook
         for hook in cfg['custom_hooks']
-        if hook['type'] not in ('ValidateStartHook', 'ClassCheckHook')
-    ]
+        if hook['type']
+        not in ('ValidateStartHook', 'ClassCheckHook', 'BadImageHook')
+    ] + [dict(type='BadImageHook')]
     if epochs is not None:
         _set_epochs(cfg, epochs, path)
     passes = cfg['train_cfg']['max_epochs']
@@ -443,6 +456,39 @@ def _set_epochs(cfg: dict, epochs: int, path: Path) -> None:
     cfg['train_cfg']['max_epochs'] = epochs
 
 
+def follow_folder(cfg: Config, out: Path) -> bool:
+    """Point a run's config at the lists of the folder that it lies in.
+
+    The folder may have been renamed or copied since the config was written,
+    and another run may lie where it was.
+
+    Args:
+        cfg: The config, changed in place.
+        out: Folder of the run.
+
+    Returns:
+        Whether anything had to be changed.
+    """
+    changed = False
+
+    def visit(part: object) -> None:
+        nonlocal changed
+        if isinstance(part, dict):
+            listed = part.get('ann_file')
+            name = Path(listed).name if isinstance(listed, str) else ''
+            if name in LISTS and listed != str(out / name):
+                part['ann_file'] = str(out / name)
+                changed = True
+            part = list(part.values())
+        if isinstance(part, (list, tuple)):
+            for inner in part:
+                visit(inner)
+
+    for loader in ('train_dataloader', 'test_dataloader'):
+        visit(cfg.get(loader))
+    return changed
+
+
 class _Name(str):
     """A variable, written without quotes."""
 
@@ -462,6 +508,8 @@ def config_text(cfg: dict, header: str) -> str:
         if key in _COMMENTS:
             parts += ['', f'# {_COMMENTS[key]}']
         parts.append(f'{key} = {_source(_name_variables(cfg[key], cfg, key))}')
+    # MMEngine replaces what stands in such braces
+    parts = [part.replace('{{', '{\\x7b') for part in parts]
     text, _ = FormatCode('\n'.join(parts) + '\n', style_config=_STYLE)
     return text
 

@@ -1,13 +1,10 @@
 """What a run will cost, measured on this machine with random weights."""
 
 import gc
-import os
-import re
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from mmengine.dataset import Compose, default_collate
@@ -16,31 +13,26 @@ from mmpretrain.registry import MODELS
 
 from ..engine.autocast import cpu_has_bfloat16
 from ..engine.blocks import recompute_blocks
+from ..utils.machine import (
+    cores,
+    device_type,
+    free_memory,
+    shared_memory,
+    synchronize,
+)
 from .progress import silence
 from .settings import MEMORY_SHARE, Machine
 
 
-def _free_memory() -> int:
-    """Bytes that programs can still get; all there are, if none can tell."""
-    try:
-        text = Path('/proc/meminfo').read_text()
-        return int(re.search(r'MemAvailable:\s+(\d+) kB', text)[1]) * 1024
-    except (OSError, TypeError):
-        return os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE')
-
-
 def this_machine() -> Machine:
-    """Describe the machine that this process runs on."""
-    if torch.cuda.is_available():
-        memory = torch.cuda.mem_get_info()[0]
-    else:
-        memory = _free_memory()
-    cores = getattr(os, 'sched_getaffinity', lambda _: range(os.cpu_count()))
+    """Describe what this process may use."""
+    device = device_type()
     return Machine(
-        'cuda' if torch.cuda.is_available() else 'cpu',
-        memory,
-        len(cores(0)),
-        torch.cuda.is_available() or cpu_has_bfloat16(),
+        device,
+        free_memory(device),
+        cores(),
+        amp=device == 'cuda' or (device == 'cpu' and cpu_has_bfloat16()),
+        shared=shared_memory(),
     )
 
 
@@ -188,6 +180,7 @@ class _Steps:
             torch.cuda.synchronize()
             taken = torch.cuda.max_memory_allocated() - before
         else:
+            synchronize()
             for parameter in network.parameters():
                 stored.pop(parameter.untyped_storage().data_ptr(), None)
             taken = sum(stored.values())

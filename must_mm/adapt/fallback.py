@@ -69,7 +69,10 @@ def _late_and_sound(runner: Runner) -> Path | None:
     pointer = Path(runner.work_dir, LAST_SOUND)
     if not pointer.is_file():
         return None
-    checkpoint = Path(pointer.read_text())
+    # here first: a renamed folder still names the original
+    named = Path(pointer.read_text())
+    here = pointer.with_name(named.name)
+    checkpoint = here if here.is_file() else named
     done = load_tensors(checkpoint)['meta']['iter']
     return checkpoint if done >= LATE * runner.max_iters else None
 

@@ -1,11 +1,12 @@
 """What will be run: images, config, cost; nothing is written or fetched."""
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..weights.clip_source import find_model, find_weights
 from ..weights.origin import function_of
-from .config import Data, clip_config, find_tower, own_config
+from .config import Data, clip_config, find_tower, load_config, own_config
 from .cost import Cost, measure, precision, this_machine
 from .images import SUFFIXES, dark_images, search, split_readable
 from .progress import Progress, duration
@@ -178,6 +179,30 @@ def _precision_words(cfg: dict) -> str:
     return f'mixed, {str(dtype)[6:]}' if dtype else 'float32'
 
 
+def _batch_bytes(config: Path) -> int:
+    """About how large a batch of a MUST config's views is."""
+    loader = load_config(config, '--model ').get('train_dataloader') or {}
+    size = max(_sides(loader), default=224)
+    return loader.get('batch_size', 1) * 2 * 3 * size**2
+
+
+def _sides(value: object) -> Iterator[int]:
+    """Sides of images that a pipeline names."""
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            if key in ('size', 'scale', 'crop_size', 'input_size'):
+                yield from (
+                    inner
+                    if isinstance(inner, (list, tuple))
+                    else ([inner] if isinstance(inner, int) else [])
+                )
+            else:
+                yield from _sides(inner)
+    elif isinstance(value, (list, tuple)):
+        for inner in value:
+            yield from _sides(inner)
+
+
 def _weights(task: Task) -> str:
     """Which function the weights are taken for, and how it is known."""
     model = find_model(task.start['model'])
@@ -223,7 +248,7 @@ def make_plan(task: Task, images: Images, out: Path) -> Plan:
         cfg = own_config(
             task.config,
             data,
-            workers(machine),
+            workers(machine, _batch_bytes(task.config)),
             epochs=options.epochs,
             **common,
         )

@@ -11,6 +11,7 @@ from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.runner import Runner
 
+from ..datasets.skip_bad_images import MARK
 from .progress import Progress
 from .result import Evaluation, Prediction
 
@@ -40,11 +41,17 @@ def probabilities(
         labelled: Whether the list has labels, too.
 
     Returns:
-        (N, K), in the order of the list, on the CPU.
+        (N, K), in the order of the list, on the CPU; NaN where an image could
+        not be read.
+
+    Raises:
+        TooManyBadImages: If that is so for more than 100 images in a row.
     """
     loader = cfg.test_dataloader.to_dict()
     loader['dataset'] = dict(
-        type='CustomDataset',
+        # an image may have gone since the list was made
+        type='SkipBadImages',
+        dataset='CustomDataset',
         data_root=str(folder),
         ann_file=str(listed),
         with_label=labelled,
@@ -56,7 +63,13 @@ def probabilities(
     found, done = [], 0
     with Progress(title, len(loader.dataset), stream=screen) as progress:
         for batch in loader:
-            scores = [sample.pred_score for sample in model.test_step(batch)]
+            scores = [
+                # of a stand-in, where the image could not be read
+                torch.full_like(sample.pred_score, torch.nan)
+                if sample.get(MARK)
+                else sample.pred_score
+                for sample in model.test_step(batch)
+            ]
             found.append(torch.stack(scores).cpu())
             done += len(scores)
             progress(done)

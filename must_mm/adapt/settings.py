@@ -18,16 +18,19 @@ class Machine:
     """What the run has.
 
     Attributes:
-        device: ``'cuda'`` or ``'cpu'``.
+        device: ``'cuda'``, ``'mps'`` or ``'cpu'``.
         memory: Free bytes of the device.
         cores: CPU cores.
         amp: Whether it is faster in mixed precision.
+        shared: Free bytes of the shared memory that batches pass through;
+            ``None`` without a bound.
     """
 
     device: str
     memory: int
     cores: int
     amp: bool = False
+    shared: int | None = None
 
 
 @dataclass(frozen=True)
@@ -199,7 +202,7 @@ def choose(
         decay=teacher_decay(steps),
         # a third of a small image is a few patches
         crop_min=0.3 if tower.size >= 128 else 0.6,
-        workers=workers(machine),
+        workers=workers(machine, batch * 2 * 3 * tower.size**2),
         amp=machine.amp,
         recompute=recompute,
         compile=machine.device == 'cuda' and steps >= COMPILED_FROM,
@@ -208,9 +211,20 @@ def choose(
     )
 
 
-def workers(machine: Machine) -> int:
-    """Loader processes by :func:`loader_workers`; none on a single core."""
-    return loader_workers(machine.cores) if machine.cores > 1 else 0
+def workers(machine: Machine, batch_bytes: int = 0) -> int:
+    """Loader processes by :func:`loader_workers`; none on a single core.
+
+    Each keeps two batches ready in shared memory, of which half is used;
+    where it has no room for them, as in containers, there are fewer.
+
+    Args:
+        machine: The machine.
+        batch_bytes: Bytes of a batch of views.
+    """
+    count = loader_workers(machine.cores) if machine.cores > 1 else 0
+    if machine.shared is not None and batch_bytes:
+        count = min(count, machine.shared // (4 * batch_bytes))
+    return count
 
 
 def threshold(confidences: Sequence[float]) -> float:

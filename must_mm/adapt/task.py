@@ -10,6 +10,7 @@ import open_clip
 
 from must_adapt.options import FILE, Options, check_at_sight
 
+from ..checkpoints.whole_file import write_whole
 from ..weights.clip_source import (
     FOLDER,
     brings_weights,
@@ -17,6 +18,7 @@ from ..weights.clip_source import (
     find_model,
     find_weights,
 )
+from ..weights.context import cut_names
 from .names import (
     class_names,
     class_prior,
@@ -66,9 +68,14 @@ class Task:
     def start(self) -> dict[str, str]:
         """``model`` and ``pretrained`` of :class:`OpenCLIPStart`."""
         options = self.options
+        # from the root: a resumed run may begin in another folder
+        model = _absolute(options.model, open_clip.list_models())
         if brings_weights(options.model):
-            return dict(model=options.model)
-        return dict(model=options.model, pretrained=options.pretrained)
+            return dict(model=model)
+        tags = open_clip.list_pretrained_tags_by_model(options.model)
+        return dict(
+            model=model, pretrained=_absolute(options.pretrained, tags)
+        )
 
     @property
     def fairness(self) -> dict:
@@ -157,10 +164,13 @@ def check(options: Options, fetch: bool = True) -> Task:
     labelled = []
     if options.eval is not None:
         labelled = labelled_images(options.eval_folder, classes)
+    templates = prompt_templates(options.templates)
+    if not options.config:
+        notes.append(cut_names(find_model(options.model), classes, templates))
     return Task(
         options=options,
         classes=classes,
-        templates=prompt_templates(options.templates),
+        templates=templates,
         prior=class_prior(options.class_prior, classes),
         labelled=labelled,
         notes=tuple(note for note in notes if note),
@@ -181,15 +191,11 @@ def save(task: Task, out: Path) -> None:
             else 'uniform'
         ),
         eval=given.eval_folder and str(given.eval_folder),
-        model=_absolute(given.model, open_clip.list_models()),
-        pretrained=_absolute(
-            given.pretrained,
-            open_clip.list_pretrained_tags_by_model(given.model),
-        ),
         out=str(out),
+        **(dict(model=str(task.config)) if task.config else task.start),
     )
     text = json.dumps(asdict(kept), indent=2, ensure_ascii=False)
-    (out / FILE).write_text(text + '\n', encoding='utf-8')
+    write_whole(out / FILE, (text + '\n').encode())
 
 
 def _absolute(name: str, known: Sequence[str]) -> str:

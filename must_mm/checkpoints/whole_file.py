@@ -34,8 +34,10 @@ def write_whole(path: str | Path, data: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(partial, path)
-    except OSError as error:
+    except BaseException as error:  # Ctrl-C among them
         partial.unlink(missing_ok=True)
+        if not isinstance(error, OSError):
+            raise
         free = shutil.disk_usage(path.parent).free
         raise OSError(
             error.errno,
@@ -49,7 +51,10 @@ def write_whole(path: str | Path, data: bytes) -> None:
 
 def _sync_folder(folder: Path) -> None:
     """Make a rename last: it is an entry in the folder."""
-    handle = os.open(folder, os.O_RDONLY)
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except PermissionError:
+        return  # Windows opens no folders; there a rename lasts by itself
     try:
         os.fsync(handle)
     finally:

@@ -4,6 +4,8 @@ import os
 
 from mmengine.config import Config
 
+from ..utils.machine import cores
+
 MOST = 12
 
 
@@ -31,10 +33,8 @@ def follow_cores(cfg: Config) -> None:
     """
     if not cfg.get('workers_follow_cores'):
         return
-    affinity = getattr(os, 'sched_getaffinity', None)
-    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
     processes = int(os.environ.get('LOCAL_WORLD_SIZE', 1))  # torchrun's
     for phase in ('train', 'val', 'test'):
         loader = cfg.get(f'{phase}_dataloader')
         if loader:
-            loader.num_workers = loader_workers(cores, processes)
+            loader.num_workers = loader_workers(cores(), processes)

@@ -420,10 +420,10 @@ def _plain(lines: list[str], commas: bool) -> list[str]:
         return [_unquoted(cell) for cell in _cells(lines, ',')[0]]
     for pattern in _NUMBERED:
         found = _all_match(pattern, lines)
-        if found and _counts_up([match[1] for match in found]):
+        if _counts_up(found, number=1, name=2):
             return [_unquoted(match[2]) for match in found]
     found = _all_match(_NUMBER_LAST, lines)
-    if found and _counts_up([match[2] for match in found]):
+    if _counts_up(found, number=2, name=1):
         return [_unquoted(match[1]) for match in found]
     for pattern in (_WORDNET, _MARKED):
         found = _all_match(pattern, lines)
@@ -441,9 +441,13 @@ def _all_match(pattern: re.Pattern, lines: list[str]) -> list[re.Match]:
     return found if all(found) else []
 
 
-def _counts_up(numbers: list[str]) -> bool:
-    first = int(numbers[0])
-    return first in (0, 1) and [int(n) for n in numbers] == list(
+def _counts_up(found: list[re.Match], number: int, name: int) -> bool:
+    """Whether numbers count lines whose names differ without them."""
+    if not found or len({match[name] for match in found}) < len(found):
+        return False
+    numbers = [int(match[number]) for match in found]
+    first = numbers[0]
+    return first in (0, 1) and numbers == list(
         range(first, first + len(numbers))
     )
 

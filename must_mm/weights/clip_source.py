@@ -432,6 +432,9 @@ def _load(clip: nn.Module, path: Path, model: str) -> None:
             raise ValueError(f'{path} {error}') from error
     else:
         state = read_clip(path)
+    other = other_architecture(state, open_clip.get_model_config(model), model)
+    if other:
+        raise ValueError(f'{path} {other}')
     state = open_clip.convert.convert_state_dict(clip, state)
     if 'positional_embedding' in state and not hasattr(
         clip, 'positional_embedding'
@@ -454,15 +457,9 @@ def _load(clip: nn.Module, path: Path, model: str) -> None:
     open_clip.model.resize_text_pos_embed(state, clip)
     wrong = _differences(state, own)
     if wrong:
-        architecture = open_clip.get_model_config(model)
-        sized = other_architecture(state, architecture, model)
         raise ValueError(
-            f'{path} '
-            + (
-                sized
-                or f'is of another architecture than {model}: {wrong}. Give '
-                'its architecture as --model'
-            )
+            f'{path} is of another architecture than {model}: {wrong}. Give '
+            'its architecture as --model'
         )
     clip.load_state_dict(state)
 

@@ -3,7 +3,9 @@
 import hashlib
 import json
 import logging
+import os
 import re
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,9 +22,10 @@ from mmpretrain.registry import TASK_UTILS
 
 from ..checkpoints.plain import load_tensors, save_tensors
 from ..utils.lazy import lazy_import
-from ..utils.paths import cache_folder
+from ..utils.paths import CACHE, cache_folder
 from ..utils.validation import check_integer, check_type
 from .clip_source import check_source, find_model, find_weights, load_clip
+from .context import cut_names
 from .convert import from_clip
 from .origin import function_of, local_file, sha256
 from .start_file import (
@@ -60,6 +63,24 @@ def one_at_a_time(path: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def check_writable(folder: Path) -> None:
+    """Make a folder of the cache, before anything is built for it.
+
+    Raises:
+        OSError: If it cannot be written to, with how to choose another.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise OSError(
+            f'the cache {folder} cannot be written to '
+            f'({os.strerror(error.errno or 0)}): set {CACHE} to another '
+            'folder, or model.start.cache_dir in a config'
+        ) from error
 
 
 @TASK_UTILS.register_module()
@@ -169,7 +190,8 @@ class OpenCLIPStart:
             f'{len(self.templates)} templates on {device.type} -> {path}',
             'current',
         )
-        for note in notes:
+        notes.append(cut_names(self.model, self.classes, self.templates))
+        for note in filter(None, notes):
             print_log(note, 'current', logging.WARNING)
         clip = load_clip(self.model, self.pretrained, self.image_size)
         architecture = open_clip.get_model_config(self.model)
@@ -239,6 +261,7 @@ class OpenCLIPStart:
             device: See :meth:`build`.
         """
         if not self.path.is_file():
+            check_writable(self.path.parent)
             with one_at_a_time(self.path):
                 if not self.path.is_file():
                     self.build(device=device)

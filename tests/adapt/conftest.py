@@ -35,10 +35,10 @@ def in_short():
             'must_mm.adapt.plan.measure',
             functools.partial(measure, seconds=0.01),
         )
-        patch.setattr('must_mm.adapt.plan.workers', lambda machine: 0)
+        patch.setattr('must_mm.adapt.plan.workers', lambda *_: 0)
         # the same precision on every machine
         patch.setattr('must_mm.adapt.cost.cpu_has_bfloat16', lambda: False)
-        patch.setattr('must_mm.adapt.settings.workers', lambda machine: 0)
+        patch.setattr('must_mm.adapt.settings.workers', lambda *_: 0)
         yield
 
 

@@ -1,6 +1,7 @@
 """The command line: what is said, every fault, and docs/adapt.md."""
 
 import importlib.util
+import io
 import json
 import os
 import re
@@ -337,3 +338,101 @@ def test_siglip_without_transformers_is_said_at_once(
     model = 'ViT-B-16-SigLIP'
     said = fails(line, capsys, '--dry-run', model=model, pretrained='webli')
     assert '--model' in said and 'must_mm[siglip]' in said
+
+
+def test_clutter_does_not_fill_a_folder(tmp_path):
+    (tmp_path / '.DS_Store').write_bytes(b'Bud1')
+    check_out(tmp_path)
+    (tmp_path / '.x.partial').write_bytes(b'')
+    with pytest.raises(ValueError, match='not empty'):
+        check_out(tmp_path)
+
+
+def test_printed_python_is_valid_for_any_path(tmp_path):
+    out = tmp_path / 'O\'Brien \\ {x}\n"photos"'
+    out.mkdir()
+    (out / 'model-1.pth').write_text('')
+    seen = []
+    lines = load_lines(out).splitlines()
+    names = dict(ImageClassificationInferencer=lambda *a: seen.append(a))
+    exec(lines[2], names)
+    model = str(out / 'model-1')
+    assert seen == [(f'{model}.py', f'{model}.pth')]
+
+
+def test_a_screen_that_cannot_show_a_name(monkeypatch, tmp_path):
+    screens = []
+    for name in ('stdout', 'stderr'):
+        screen = io.TextIOWrapper(io.BytesIO(), encoding='ascii')
+        monkeypatch.setattr(sys, name, screen)
+        screens.append(screen)
+    folder = tmp_path / 'Ünïcödé 😀'
+    assert main([str(folder), '--classes', 'a,b']) == 1
+    screens[1].flush()
+    said = screens[1].buffer.getvalue().decode('ascii')
+    assert 'does not exist' in said and '\\xdc' in said
+
+
+def test_ctrl_c_while_a_checkpoint_is_written(
+    line, tmp_path, capsys, monkeypatch
+):
+    """torch ends its archive, and says what is wrong with that."""
+
+    def write(*args, **kwargs):
+        try:
+            raise KeyboardInterrupt
+        finally:
+            raise RuntimeError('unexpected pos 64 vs 0')
+
+    monkeypatch.setattr('must_mm.adapt.run.train', write)
+    images = line.pop('IMAGES')
+    argv = [images, *(text for pair in line.items() for text in pair)]
+    assert main(argv) == 130
+    said = capsys.readouterr().err
+    assert 'stopped; go on with' in said and 'unexpected' not in said
+
+
+def test_an_unwritable_cache_is_named(line, tmp_path, capsys, monkeypatch):
+    file = tmp_path / 'file'
+    file.write_text('')
+    monkeypatch.setenv('MUST_MM_CACHE', str(file / 'cache'))
+    said = fails(line, capsys, classes='ant, a name that is new here')
+    assert 'set MUST_MM_CACHE to another folder' in said
+
+
+def test_relative_paths_are_kept_from_the_root(options, tmp_path, monkeypatch):
+    shutil.copy(options['model'], tmp_path / 'toy_clip.json')
+    shutil.copy(options['pretrained'], tmp_path / 'toy_clip.pt')
+    monkeypatch.chdir(tmp_path)
+    task = check(
+        Options(
+            options['images'],
+            'ant, bee',
+            model='toy_clip.json',
+            pretrained='toy_clip.pt',
+        )
+    )
+    expected = dict(
+        model=str(tmp_path / 'toy_clip.json'),
+        pretrained=str(tmp_path / 'toy_clip.pt'),
+    )
+    assert task.start == expected
+    save(task, tmp_path)
+    monkeypatch.chdir('/')
+    assert check(load(tmp_path)).start == expected
+
+
+def test_names_longer_than_the_context_are_said(options):
+    long = 'zero, which is round and looks like the letter O, of type'
+    given = {k: options[k] for k in ('images', 'model', 'pretrained')}
+    task = check(Options(classes=[f'{long} 1', f'{long} 2', 'one'], **given))
+    (note,) = task.notes
+    assert '2 class names are longer than the 8 tokens' in note
+    assert 'is the same' in note
+    assert check(Options(classes=['ant', 'bee'], **given)).notes == ()
+
+
+def test_an_archive_is_to_be_unpacked(tmp_path, capsys):
+    (tmp_path / 'photos.zip').write_bytes(b'PK')
+    assert main([str(tmp_path / 'photos.zip'), '--classes', 'a,b']) == 1
+    assert 'is an archive: unpack it' in capsys.readouterr().err

@@ -179,14 +179,16 @@ def test_sums():
 @pytest.mark.parametrize('device', ['cpu', 'cuda'])
 def test_this_machine(monkeypatch, device):
     """Cores that this process may use, and memory that is free."""
-    there = device == 'cuda'
-    monkeypatch.setattr(torch.cuda, 'is_available', lambda: there)
+    from must_mm.utils import machine as module
+
+    monkeypatch.setattr(module, 'get_device', lambda: device)
     sizes = (6 * 2**30, 8 * 2**30)  # free, in all
     monkeypatch.setattr(torch.cuda, 'mem_get_info', lambda *_: sizes)
+    monkeypatch.setattr(module, 'cgroup_cores', lambda: None)
     monkeypatch.setattr(os, 'sched_getaffinity', lambda _: {0, 3, 5})
     machine = this_machine()
     assert machine.device == device and machine.cores == 3
-    if there:
+    if device == 'cuda':
         assert machine.memory == 6 * 2**30
     else:
         pages = os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE')

@@ -1,9 +1,13 @@
 """Whole runs: what they leave, stopped ones, edited ones, tiny ones."""
 
 import csv
+import errno
 import hashlib
 import json
+import os
 import shutil
+import unicodedata
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,9 +16,12 @@ from mmpretrain import ImageClassificationInferencer
 from mmpretrain.registry import TASK_UTILS
 
 from must_mm.adapt import adapt, dry_run, resume
+from must_mm.adapt import run as run_module
+from must_mm.adapt.plan import Images
 from must_mm.adapt.result import Evaluation
-from must_mm.adapt.run import read_curves
+from must_mm.adapt.run import read_curves, write_lists
 from must_mm.checkpoints.plain import load_tensors
+from must_mm.transforms.loading import read_image
 from must_mm.weights.publish import load_published
 from must_mm.weights.start_file import load_classifier
 from tests.tiny import CLASSES, ROOT, assert_same_tensors, launch
@@ -302,3 +309,86 @@ def test_curves_of_a_resumed_run_are_joined(tmp_path):
         text = '\n'.join(map(json.dumps, lines))
         (folder / 'scalars.json').write_text(text)
     assert read_curves(tmp_path) == {'loss': [(1, 5.0), (2, 4.0), (3, 3.0)]}
+
+
+def test_an_image_that_goes_while_training_is_skipped(
+    options, labelled, tmp_path, monkeypatch
+):
+    photos, eval_ = tmp_path / 'photos', tmp_path / 'eval'
+    shutil.copytree(options['images'], photos)
+    shutil.copytree(labelled, eval_)
+    train, gone = run_module.train, sorted(eval_.rglob('*.png'))[0]
+
+    def go_then_train(*args):
+        (photos / 'bee' / '2.png').unlink()
+        gone.unlink()
+        return train(*args)
+
+    monkeypatch.setattr(run_module, 'train', go_then_train)
+    out = tmp_path / 'out'
+    result = adapt(
+        **dict(options, images=str(photos)), out=str(out), eval=str(eval_)
+    )
+    names = [p.name for p in result.predictions]
+    assert len(names) == 23 and 'bee/2.png' not in names
+    assert 'while the run went on' in result.skipped['bee/2.png']
+    assert 'while the run went on' in result.skipped[str(gone)]
+    assert torch.tensor(result.evaluation.before).sum() == 11
+    text = (out / 'report.html').read_text()
+    assert 'bee/2.png' in text
+    # and what is left is what it is without that image
+    model = load_published(exported(out), exported(out).with_suffix('.py'))
+    classify = ImageClassificationInferencer(model)
+    last = result.predictions[-1]
+    (said,) = classify(read_image(last.path))
+    assert said['pred_label'] == last.label
+
+
+def test_a_renamed_folder_goes_on_with_its_own_lists(
+    options, tmp_path, monkeypatch
+):
+    """Where it was, another run may lie, with other images."""
+    old, new = tmp_path / 'old', tmp_path / "new, O'Brien"
+    with monkeypatch.context() as patch:
+        stop_after(patch, 1)
+        with pytest.raises(Stop):
+            adapt(**options, out=str(old))
+    old.rename(new)
+    other = sorted(f'bee/{n}.png' for n in range(6))
+    old.mkdir()
+    (old / 'images.txt').write_text('\n'.join(other) + '\n')
+    trained = []
+    train = run_module.train
+
+    def look_then_train(config, *args):
+        cfg = Config.fromfile(config)
+        trained.append(cfg.train_dataloader.dataset.ann_file)
+        return train(config, *args)
+
+    monkeypatch.setattr(run_module, 'train', look_then_train)
+    result = resume(new)
+    assert trained == [str(new / 'images.txt')]
+    assert len(result.predictions) == 24
+    assert str(old) not in (new / 'config.py').read_text()
+
+
+def test_names_that_a_mac_wrote_anew_are_the_same(tmp_path):
+    one, other = 'Müller/é.png', unicodedata.normalize('NFD', 'Müller/é.png')
+    task = SimpleNamespace()
+    write_lists(task, Images([one, 'a.png'], [], {}), tmp_path)
+    write_lists(task, Images(['a.png', other], [], {}), tmp_path)
+    # in the order of the run, in the form that the files have now
+    listed = (tmp_path / 'images.txt').read_text().splitlines()
+    assert listed == [other, 'a.png']
+    with pytest.raises(ValueError, match='1 are new and 1 are missing'):
+        write_lists(task, Images(['b.png', other], [], {}), tmp_path)
+
+
+def test_a_full_disk_is_said_with_the_list(tmp_path, monkeypatch):
+    def full(handle):
+        raise OSError(errno.ENOSPC, 'No space left on device')
+
+    monkeypatch.setattr(os, 'fsync', full)
+    with pytest.raises(OSError, match='images.txt could not be written.*free'):
+        write_lists(SimpleNamespace(), Images(['a.png'], [], {}), tmp_path)
+    assert not list(tmp_path.iterdir())

@@ -80,3 +80,20 @@ def test_threshold_is_the_median_within_limits():
     assert threshold([0.9, 0.8, 0.2]) == 0.7
     assert threshold([0.9, 0.5, 0.2]) == 0.5
     assert threshold([0.2, 0.1, 0.1]) == 0.3
+
+
+def test_batches_fit_into_shared_memory():
+    """Containers often have 64 MiB of it: two batches a process, half of it.
+
+    64 images of two views of 224 pixels are 18.4 MiB.
+    """
+    batch = 64 * 2 * 3 * 224**2
+    room = Machine('cpu', 8 * GIB, 16, shared=64 * 2**20)
+    assert workers(room, batch) == 0
+    assert workers(Machine('cpu', 8 * GIB, 16, shared=8 * GIB), batch) == 12
+    assert workers(Machine('cpu', 8 * GIB, 16, shared=200 * 2**20), batch) == 2
+    assert workers(Machine('cpu', 8 * GIB, 16), batch) == 12
+    assert workers(room) == 12
+    small = choose(1000, TINY, room, 10**6, 10**5)
+    assert small.workers == 12
+    assert choose(1000, BASE, room, 10**6, 10**5).workers == 0

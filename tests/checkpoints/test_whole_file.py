@@ -105,3 +105,31 @@ def test_order_is_write_sync_rename_sync(path, monkeypatch):
         monkeypatch.setattr(whole_file.os, name, record)
     write_whole(path, b'new')
     assert order == ['fsync', 'replace', 'fsync']
+
+
+def test_ctrl_c_leaves_nothing_half_written(tmp_path, monkeypatch):
+    path = tmp_path / 'x.bin'
+    write_whole(path, b'before')
+
+    def interrupted(handle):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, 'fsync', interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write_whole(path, b'after')
+    assert path.read_bytes() == b'before'
+    assert [p.name for p in tmp_path.iterdir()] == ['x.bin']
+
+
+def test_systems_that_open_no_folders(tmp_path, monkeypatch):
+    """Windows refuses to open one."""
+    opened = os.open
+
+    def refuse(path, *args, **kwargs):
+        if os.path.isdir(path):
+            raise PermissionError(13, 'Permission denied')
+        return opened(path, *args, **kwargs)
+
+    monkeypatch.setattr(os, 'open', refuse)
+    write_whole(tmp_path / 'x.bin', b'content')
+    assert (tmp_path / 'x.bin').read_bytes() == b'content'

@@ -84,6 +84,7 @@ AS_THEY_ARE = {
     'marks.txt': ['A/B testing (sample)', "O'Brien's", '=SUM(A1)'],
     'numbers.txt': ['2 stroke engine', '4 stroke engine'],
     'digits.txt': ['0', '1', '2'],
+    'counted.txt': ['thing 0', 'thing 1', 'thing 2'],
     'years.txt': ['model of 1999', 'model of 2005'],
     'braces.txt': ['{curly}', '[square]'],
     'dash.txt': ['t-shirt', '-40 degrees'],

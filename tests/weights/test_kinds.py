@@ -122,6 +122,9 @@ def test_another_architecture_is_named_with_those_that_fit(files, tmp_path):
     ) as error:
         check_source('ViT-B-16', files['pretrained'])
     assert f'--model {NAME}' in str(error.value)
+    # when it is loaded, too
+    with pytest.raises(ValueError, match='another architecture than ViT-S-16'):
+        load_clip('ViT-S-16', files['pretrained'])
     assert len(str(error.value)) < 300 + len(files['pretrained'])
 
 
