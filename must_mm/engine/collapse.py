@@ -87,7 +87,7 @@ LIMITS = dict(
     lost_classes=Limit(0.25, 0.45),
     rank_loss=Limit(0.5, 0.75),
     alignment=Limit(0.98, 0.995),
-    start_disagreement=Limit(0.5, 0.7),
+    start_disagreement=Limit(0.55, 0.7),
 )
 
 WORDS = dict(
