@@ -159,12 +159,14 @@ class EMATeacherHook(Hook):
         if not runner._resume:
             return
         state = checkpoint.get(self.STATE)
+        # runs that updated after every step counted no images
         if not isinstance(state, dict) or any(
-            type(state.get(name)) is not int for name in ('step', 'images')
+            type(number) is not int
+            for number in (state.get('step'), state.get('images', 0))
         ):
             raise ValueError(
                 f'{runner._load_from or "the checkpoint to resume"} holds no '
                 'EMA teacher state: it was not written by a MUST run. Use '
                 'load_from to start from its weights instead of --resume'
             )
-        self.step, self.images = state['step'], state['images']
+        self.step, self.images = state['step'], state.get('images', 0)

@@ -292,6 +292,21 @@ def test_step_counter_is_saved_and_resumed(config):
     assert_average(seen.states[1], seen.states[0], START + 0.4 * 3 / WARMUP)
 
 
+@pytest.mark.parametrize(
+    'state, known', [(dict(step=7), True), (dict(step=7, images='3'), False)]
+)
+def test_state_of_an_earlier_version(state, known):
+    """It counted steps alone."""
+    hook = EMATeacherHook()
+    runner = SimpleNamespace(_resume=True, _load_from='epoch_1.pth')
+    if known:
+        hook.after_load_checkpoint(runner, dict(ema_teacher=state))
+        assert (hook.step, hook.images) == (7, 0)
+    else:
+        with pytest.raises(ValueError, match='epoch_1.pth holds no EMA'):
+            hook.after_load_checkpoint(runner, dict(ema_teacher=state))
+
+
 def test_load_from_starts_anew(config):
     """Unlike resume: the ramp restarts and the teacher is a copy again."""
     config.train_cfg.max_epochs = 1

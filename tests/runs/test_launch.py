@@ -3,13 +3,15 @@
 import os
 import subprocess
 import sys
+from datetime import timedelta
 
 import pytest
 import torch
 from mmengine.config import Config
 
-from must_mm.runs.launch import load_config, parse_args
+from must_mm.runs.launch import join_processes, load_config, parse_args
 from must_mm.utils.distributed import free_port
+from must_mm.utils.paths import config_path
 from tests.tiny import ROOT, launch
 
 
@@ -95,6 +97,25 @@ def test_broken_option_says_so(config_file, option, capsys):
         parse_args('', 'train', [config_file, '--cfg-options', option])
     error = capsys.readouterr().err
     assert '--cfg-options' in error and f"'{option}' is no KEY=VALUE" in error
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason='joins by NCCL')
+def test_a_recipe_states_how_its_processes_meet(monkeypatch):
+    """An hour in a collective, no file between nodes, no buffers sent."""
+    seen = {}
+    monkeypatch.setattr(
+        torch.distributed,
+        'init_process_group',
+        lambda backend, **options: seen.update(options, backend=backend),
+    )
+    monkeypatch.setattr(torch.distributed, 'get_world_size', lambda: 8)
+    cfg = Config.fromfile(config_path('must/vit-b16_imagenet.py'))
+    cfg.launcher = 'pytorch'
+    join_processes(cfg)
+    assert seen == dict(backend='gloo', timeout=timedelta(hours=1))
+    assert cfg.val_evaluator.collect_device == 'gpu'
+    assert cfg.test_evaluator.collect_device == 'gpu'
+    assert cfg.model_wrapper_cfg.broadcast_buffers is False
 
 
 @pytest.mark.dist
