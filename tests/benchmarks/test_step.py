@@ -170,9 +170,9 @@ def test_levers_launch_less():
     """Counts, exact on any machine; each operation is a kernel or more."""
     slow = operations()
     lean = operations(levers.lean_transformer)
-    # four blocks of the student: of QuickGELU one operation less forward and
-    # two less backward, of the attention six of the gradients of indices
-    assert slow - lean >= 4 * 9
+    # of QuickGELU, and of the gradients of queries, keys and values, less what
+    # choosing the tokens that are read adds
+    assert lean <= slow - 20
     assert operations(*levers.DEFAULT_LEVERS.values()) < lean
 
 
