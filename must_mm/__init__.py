@@ -4,15 +4,19 @@ Importing the package registers its parts in ``mmpretrain.registry`` and its
 models in MMPretrain's hub, and makes MMEngine load checkpoints as plain data.
 """
 
+import io
 import warnings
+from contextlib import redirect_stdout
 
 from .utils.engine import check_engine
 
-with warnings.catch_warnings():
+with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
     check_engine()
-    # mmcv-lite on operators of mmcv, which nothing here uses
+    # mmcv-lite on operators of mmcv, and OneDL's MMPretrain on its own data
+    # service: nothing here uses either
     warnings.filterwarnings('ignore', 'Fail to import', UserWarning, 'mmcv')
     import mmcv.cnn.bricks.transformer  # noqa: F401
+    import mmpretrain.datasets  # noqa: F401
 
 from mmengine.config.utils import MODULE2PACKAGE
 from mmpretrain.apis import ModelHub
