@@ -260,7 +260,11 @@ def test_mask_finer_than_the_map_names_the_keys(config):
     fine = DataSample().set_mask(torch.ones(8, 8))
     image = torch.zeros(1, 3, SIZE, SIZE)
     view = MaskedView(
-        image, fine.mask[None].bool(), (), torch.zeros(1, WIDTH, 4, 4)
+        image,
+        fine.mask[None].bool(),
+        (),
+        torch.zeros(1, WIDTH, 4, 4),
+        torch.nn.Identity(),
     )
     with pytest.raises(
         ValueError,
