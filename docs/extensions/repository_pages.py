@@ -18,6 +18,7 @@ ELSEWHERE = {
     'configs/mae_ct/README.md': 'recipes/mae_ct.md',
     'configs/must/README.md': 'recipes/must.md',
 }
+README = ROOT / 'README.md'
 _LINK = re.compile(r'\[([^\]\[]+)\]\((?!https?:|#)([^)#\s]+)(#[^)\s]*)?\)')
 
 
@@ -37,12 +38,15 @@ def with_links_of_site(text: str, source: Path, page: Path) -> str:
         if name.parts[0] == 'must_mm' and target.suffix in ('', '.py'):
             module = '.'.join(name.with_suffix('').parts)
             return f'{{py:mod}}`{label.strip("`")} <{module}>`'
-        if name == Path('README.md'):
+        if target == README:
             target = DOCS / 'index.md'
         target = DOCS / ELSEWHERE.get(name.as_posix(), target)
         return f'[{label}]({os.path.relpath(target, page.parent)}{anchor})'
 
-    return _LINK.sub(link, text)
+    # code in square brackets, called, would look like a link
+    parts = re.split(r'(```.*?```)', text, flags=re.DOTALL)
+    parts[::2] = [_LINK.sub(link, part) for part in parts[::2]]
+    return ''.join(parts)
 
 
 def bring_pages(_app) -> None:
@@ -56,8 +60,16 @@ def bring_pages(_app) -> None:
 
 
 def adapt_links(app, docname: str, source: list[str]) -> None:
-    """Turn the links of a page of the documentation's own."""
+    """Turn the links of a page of the documentation's own.
+
+    The README stands where the first page leads to it.
+    """
     page = Path(app.env.doc2path(docname))
+    if docname == 'index':
+        app.env.note_dependency(README)
+        text = with_links_of_site(README.read_text(), README, page)
+        source[0] = source[0].replace('[README](../README.md)', text, 1)
+        return
     if page.relative_to(DOCS).as_posix() not in ELSEWHERE.values():
         source[0] = with_links_of_site(source[0], page, page)
 
