@@ -3,8 +3,10 @@
 import argparse
 import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+from .corrected import corrected_folder
 from .options import (
     FILE,
     Options,
@@ -39,9 +41,13 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add('--resume', metavar='DIR', help='Go on with the run in DIR')
     args = parser.parse_args(argv)
     if args.resume:
-        more = set(vars(args)) - {'images', 'classes', 'resume', 'dry_run'}
+        alone = {'images', 'classes', 'resume', 'dry_run', 'labels'}
+        more = set(vars(args)) - alone
         if args.images or args.classes or args.dry_run or more:
-            parser.error('--resume DIR goes alone: DIR holds the options')
+            parser.error(
+                '--resume DIR goes alone, or with --labels FILE: DIR holds '
+                'the options'
+            )
     elif not args.images or not args.classes:
         parser.error('IMAGES and --classes are needed, or --resume DIR')
     return args
@@ -63,9 +69,13 @@ def main(argv: list[str] | None = None) -> int:
     args = vars(parse_args(argv))
     options = None
     there, dry = args.pop('resume'), args.pop('dry_run')
+    labels = args.get('labels') if there else None
     out = Path(there or args.get('out', Options.out)).expanduser().resolve()
     try:
         options = load(out) if there else Options(**args)
+        if labels:
+            options = replace(options, labels=labels)
+            out = corrected_folder(out)
         check_at_sight(options)
         if not there:
             check_given(options, args)
@@ -77,7 +87,7 @@ def main(argv: list[str] | None = None) -> int:
         if dry:
             show(dry_run(**args))
             return 0
-        result = resume(out) if there else adapt(**args)
+        result = resume(there, labels) if there else adapt(**args)
     except KeyboardInterrupt:
         return _stopped(out)
     except (

@@ -49,6 +49,14 @@ class Options:
         epochs: Passes over the images; by their number by default.
         seed: Seed of the run.
         onnx: Write ONNX, too.
+        runs: Runs, each with a seed of its own, that are asked together; 3
+            by default if all of them take less than an hour, else 1.
+        reject: Share of the images, those that look least like any class,
+            that are not trained on.
+        review: Images to ask you about.
+        labels: Labels to learn from, review.csv or a folder with one folder
+            in it for each class; with --resume, to correct its result.
+        after: Folder of a result to go on from, instead of from the start.
     """
 
     images: str
@@ -66,6 +74,13 @@ class Options:
     epochs: int | None = field(default=None, metadata=dict(type=int))
     seed: int = field(default=0, metadata=dict(type=int))
     onnx: bool = field(default=False, metadata=dict(action='store_true'))
+    runs: int | None = field(default=None, metadata=dict(type=int))
+    reject: float = field(
+        default=0.0, metadata=dict(type=float, metavar='SHARE')
+    )
+    review: int = field(default=20, metadata=dict(type=int, metavar='N'))
+    labels: str | None = field(default=None, metadata=dict(metavar='FILE'))
+    after: str | None = field(default=None, metadata=dict(metavar='DIR'))
 
     @property
     def folder(self) -> Path:
@@ -145,6 +160,21 @@ def check_at_sight(options: Options) -> None:
         )
     if options.epochs is not None and options.epochs < 1:
         raise ValueError(f'--epochs must be positive, got {options.epochs}')
+    if options.runs is not None and options.runs < 1:
+        raise ValueError(f'--runs must be positive, got {options.runs}')
+    if not 0 <= options.reject < 1:
+        raise ValueError(
+            '--reject is a share of the images, from 0 to below 1, got '
+            f'{options.reject}'
+        )
+    if options.review < 0:
+        raise ValueError(
+            f'--review must not be negative, got {options.review}'
+        )
+    for key in ('labels', 'after'):
+        path = getattr(options, key)
+        if path is not None and not _absolute(path).exists():
+            raise FileNotFoundError(f'--{key}: there is no {path}')
     if not 0 <= options.seed < 2**32:  # what NumPy takes
         raise ValueError(
             f'--seed must lie in [0, {2**32 - 1}], got {options.seed}'

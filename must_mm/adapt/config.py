@@ -22,7 +22,8 @@ from .settings import Settings, Tower
 LOAD = dict(type='LoadImage')
 #: How far labels are balanced: a stated prior may not hold to the letter.
 STRENGTH = 0.5
-LISTS = ('images.txt', 'labelled.txt')
+LISTS = ('images.txt', 'labelled.txt', 'trained.txt', 'known.txt')
+LABELLED_SHARE = 0.25  # of each batch, where there are labels
 LOADERS = ('LoadImage', 'LoadImageFromFile')
 # Written once as a variable, used by these names.
 _VARIABLES = ('classes', 'mask', 'train_pipeline', 'test_pipeline', 'teacher')
@@ -61,6 +62,9 @@ class Data:
         classes: Class names.
         labelled: Folder of labelled images, and the text file that lists
             them with their classes.
+        trained: Text file of those that train, if these are not all.
+        known: Text file of those with a label that training may use.
+        after: Checkpoint to go on from, instead of the start.
     """
 
     folder: Path
@@ -68,6 +72,9 @@ class Data:
     count: int
     classes: list[str]
     labelled: tuple[Path, Path] | None = None
+    trained: Path | None = None
+    known: Path | None = None
+    after: Path | None = None
 
 
 def _clip_classifier(name: str, pretrained: str, classes: int) -> dict:
@@ -284,6 +291,12 @@ def _use_data(cfg: dict, data: Data, batch: int, workers: int) -> None:
         collate_fn=dict(type='default_collate'),
         dataset=dict(**unlabelled, pipeline=cfg['train_pipeline']),
     )
+    if data.trained:
+        cfg['train_dataloader']['dataset']['ann_file'] = str(data.trained)
+    if data.known:
+        _use_labels(cfg, data.known)
+    if data.after:
+        cfg['load_from'] = str(data.after)
     for key in ('val_dataloader', 'val_cfg', 'val_evaluator'):
         cfg[key] = None
     cfg['test_dataloader'] = dict(
@@ -296,6 +309,21 @@ def _use_data(cfg: dict, data: Data, batch: int, workers: int) -> None:
     cfg['test_cfg'] = dict(type='TeacherStudentTestLoop')
     cfg['test_evaluator'] = (
         dict(type='Accuracy', topk=1) if data.labelled else []
+    )
+
+
+def _use_labels(cfg: dict, known: Path) -> None:
+    """Learn the labels of a list, a share of each batch."""
+    cfg['model']['label_loss'] = dict(type='LabelLoss')
+    loader = cfg['train_dataloader']
+    loader['sampler'] = dict(
+        type='LabelledShareSampler', share=LABELLED_SHARE, shuffle=True
+    )
+    loader['dataset'] = dict(
+        loader['dataset'],
+        dataset='KnownLabels',
+        source=loader['dataset']['dataset'],
+        labels=str(known),
     )
 
 
@@ -474,11 +502,12 @@ def follow_folder(cfg: Config, out: Path) -> bool:
     def visit(part: object) -> None:
         nonlocal changed
         if isinstance(part, dict):
-            listed = part.get('ann_file')
-            name = Path(listed).name if isinstance(listed, str) else ''
-            if name in LISTS and listed != str(out / name):
-                part['ann_file'] = str(out / name)
-                changed = True
+            for key in ('ann_file', 'labels'):
+                listed = part.get(key)
+                name = Path(listed).name if isinstance(listed, str) else ''
+                if name in LISTS and listed != str(out / name):
+                    part[key] = str(out / name)
+                    changed = True
             part = list(part.values())
         if isinstance(part, (list, tuple)):
             for inner in part:

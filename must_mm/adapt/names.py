@@ -22,7 +22,7 @@ _ID = re.compile(
 )
 
 
-def _same(name: str) -> str:
+def same(name: str) -> str:
     """What of a name counts when names are compared."""
     bare = re.sub(r'[\s_-]+', ' ', same_name(name)).strip()
     return same_name(bare.casefold())
@@ -97,12 +97,12 @@ def class_names(given: Names, folder: Path) -> list[str]:
         )
     seen: dict[str, str] = {}
     for name in names:
-        if _same(name) in seen:
+        if same(name) in seen:
             raise ValueError(
-                f'{key}: {seen[_same(name)]!r} and {name!r} are the same '
+                f'{key}: {seen[same(name)]!r} and {name!r} are the same '
                 'name; leave one out'
             )
-        seen[_same(name)] = name
+        seen[same(name)] = name
     return names
 
 
@@ -159,9 +159,9 @@ def class_prior(
         return None
     if isinstance(given, str):
         given = _read_prior(given, key)
-    shares = {_same(name): share for name, share in given.items()}
-    missing = [name for name in classes if _same(name) not in shares]
-    unknown = set(shares) - {_same(name) for name in classes}
+    shares = {same(name): share for name, share in given.items()}
+    missing = [name for name in classes if same(name) not in shares]
+    unknown = set(shares) - {same(name) for name in classes}
     if missing or unknown:
         raise ValueError(
             f'{key} needs a share for each class'
@@ -172,7 +172,7 @@ def class_prior(
                 else ''
             )
         )
-    prior = [float(shares[_same(name)]) for name in classes]
+    prior = [float(shares[same(name)]) for name in classes]
     if not all(0 < share < float('inf') for share in prior):
         raise ValueError(f'{key}: shares must be positive, got {prior}')
     return [share / sum(prior) for share in prior]
@@ -215,12 +215,17 @@ def _read_prior(given: str, key: str) -> dict[str, float]:
 
 
 def labelled_images(
-    folder: Path, classes: Sequence[str]
+    folder: Path, classes: Sequence[str], key: str = '--eval'
 ) -> list[tuple[str, int]]:
-    """List the images of ``--eval``: one sub folder for each class.
+    """List labelled images: one sub folder for each class.
 
     Names are compared without case, and a space, ``_`` and ``-`` are the
     same.
+
+    Args:
+        folder: The folder around those of the classes.
+        classes: Class names.
+        key: The option that gives it, for errors.
 
     Returns:
         Paths below the folder and the index of the class.
@@ -228,17 +233,17 @@ def labelled_images(
     Raises:
         ValueError: If a folder is of no class, or there are no images.
     """
-    index = {_same(name): i for i, name in enumerate(classes)}
+    index = {same(name): i for i, name in enumerate(classes)}
     top = folder
     folder, folders = folders_of(folder)
-    if not any(_same(path.name) in index for path in folders):
-        _check_parts('--eval', folder, [path.name for path in folders])
-    unknown = [p.name for p in folders if _same(p.name) not in index]
+    if not any(same(path.name) in index for path in folders):
+        _check_parts(key, folder, [path.name for path in folders])
+    unknown = [p.name for p in folders if same(p.name) not in index]
     if unknown:
-        named = {_same(path.name) for path in folders}
-        free = [name for name in classes if _same(name) not in named]
+        named = {same(path.name) for path in folders}
+        free = [name for name in classes if same(name) not in named]
         raise ValueError(
-            f'--eval {folder}: these folders are no classes: '
+            f'{key} {folder}: these folders are no classes: '
             f'{", ".join(unknown)}'
             + (
                 f'; these classes have no folder: {", ".join(free)}'
@@ -249,7 +254,7 @@ def labelled_images(
     images = [
         (
             (path.relative_to(top) / name).as_posix(),
-            index[_same(path.name)],
+            index[same(path.name)],
         )
         for path in folders
         # a link back, or to another class, leads nowhere
@@ -257,7 +262,7 @@ def labelled_images(
     ]
     if not images:
         raise ValueError(
-            f'--eval {folder}: there are no images in folders named as the '
+            f'{key} {folder}: there are no images in folders named as the '
             'classes'
         )
     return images

@@ -10,8 +10,11 @@ from .config import Data, clip_config, find_tower, load_config, own_config
 from .cost import Cost, measure, precision, this_machine
 from .images import SUFFIXES, dark_images, search, split_readable
 from .progress import Progress, duration
-from .settings import BATCH, Machine, choose, workers
+from .settings import BATCH, Machine, choose, shorter, workers
 from .task import Task
+
+RUNS, PATIENCE = 3, 3600  # runs, if all of them take fewer seconds
+TRAINED = 'trained.txt'  # lists the images that train, if not all do
 
 
 @dataclass(frozen=True)
@@ -112,12 +115,37 @@ class Plan:
         machine: The machine.
         whole: Where blocks are recomputed so that more images fit: the batch
             that fits without, 0 if none does, and its seconds per image.
+        trained: How many images train.
     """
 
     cfg: dict
     cost: Cost
     machine: Machine
     whole: tuple[int, float | None] | None = None
+    trained: int = 0
+
+    def runs(self, task: Task, images: Images) -> int:
+        """How many runs there will be: three if they take under an hour."""
+        if task.options.runs is not None:
+            return task.options.runs
+        loader = self.cfg['train_dataloader']
+        seconds = self.cost.seconds(
+            len(images.names),
+            self.cfg['train_cfg']['max_epochs'],
+            loader['num_workers'],
+        )
+        return RUNS if RUNS * seconds < PATIENCE else 1
+
+    @staticmethod
+    def _labels_and_rejects(task: Task) -> dict[str, str]:
+        options, rows = task.options, {}
+        if options.labels:
+            rows['labels by hand'] = options.labels
+        if options.after:
+            rows['goes on from'] = options.after
+        if options.reject:
+            rows['rejected'] = f'{100 * options.reject:g} % of the images'
+        return rows
 
     def describe(self, task: Task, images: Images) -> dict[str, str]:
         """Put it in words, by name."""
@@ -125,7 +153,8 @@ class Plan:
         count, epochs = len(images.names), cfg['train_cfg']['max_epochs']
         loader = cfg['train_dataloader']
         batch, processes = loader['batch_size'], loader['num_workers']
-        seconds = self.cost.seconds(count, epochs, processes)
+        seconds = self.cost.seconds(self.trained, epochs, processes)
+        runs = self.runs(task, images)
         memory = self.cost.memory(batch) / 2**30
         optimizer = cfg['optim_wrapper']['optimizer']
         fairness = cfg['model']['head'].get('fairness') or {}
@@ -143,8 +172,13 @@ class Plan:
             'labelled images': f'{len(images.labelled)} in {options.eval}'
             if images.labelled
             else 'none',
-            'training': f'{epochs} epochs of {count // batch} steps of '
-            f'{batch} images',
+            **self._labels_and_rejects(task),
+            'training': f'{epochs} epochs of {self.trained // batch} steps '
+            f'of {batch} images',
+            'runs': f'{runs}, from seed {options.seed} on'
+            + (', as all take less than an hour' * (options.runs is None))
+            if runs > 1
+            else '1',
             'learning rate': f'{optimizer["lr"]:.3g}',
             'fairness weight': f'{fairness.get("loss_weight", 1.0):g}'
             if fairness
@@ -155,8 +189,8 @@ class Plan:
             'device': f'{self.machine.device}, {self.machine.cores} cores, '
             f'{processes} loader processes',
             'precision': _precision_words(cfg),
-            'expected time': f'{duration(seconds)}, measured on a few steps '
-            'with random weights',
+            'expected time': f'{duration(runs * seconds)}, measured on a '
+            'few steps with random weights',
             'expected memory': f'{memory:.1f} GiB beside the libraries'
             + self._price(),
         }
@@ -218,13 +252,24 @@ def shown(values: list[str], most: int = 10) -> str:
     return ', '.join(values[:most]) + (f' and {rest} more' * (rest > 0))
 
 
-def make_plan(task: Task, images: Images, out: Path) -> Plan:
+def make_plan(
+    task: Task,
+    images: Images,
+    out: Path,
+    trained: int | None = None,
+    known: Path | None = None,
+    after: Path | None = None,
+) -> Plan:
     """Choose settings and measure what they cost.
 
     Args:
         task: What is asked for.
         images: The images.
         out: Folder for all that is written.
+        trained: How many images train; all by default.
+        known: Text file of the labels that training may use.
+        after: Checkpoint to go on from, for a shorter time than from the
+            start.
 
     Raises:
         ValueError: If the network cannot be trained here.
@@ -232,12 +277,16 @@ def make_plan(task: Task, images: Images, out: Path) -> Plan:
     labelled = None
     if images.labelled:
         labelled = task.eval_folder, out / 'labelled.txt'
+    count = len(images.names) if trained is None else trained
     data = Data(
         task.folder,
         out / 'images.txt',
-        len(images.names),
+        count,
         task.classes,
         labelled,
+        trained=out / TRAINED if count != len(images.names) else None,
+        known=known,
+        after=after,
     )
     machine, options = this_machine(), task.options
     paths = [str(task.folder / name) for name in images.names[:4]]
@@ -252,13 +301,13 @@ def make_plan(task: Task, images: Images, out: Path) -> Plan:
             epochs=options.epochs,
             **common,
         )
-        return Plan(cfg, _cost(cfg, paths, machine), machine)
+        return Plan(cfg, _cost(cfg, paths, machine), machine, trained=count)
     tower = find_tower(find_model(task.start['model']))
     start = dict(task.start, templates=task.templates)
 
     def config(cost: Cost | None, recompute: bool = False) -> dict:
         settings = choose(
-            len(images.names),
+            count,
             tower,
             machine,
             cost.fixed if cost else 0,
@@ -267,6 +316,8 @@ def make_plan(task: Task, images: Images, out: Path) -> Plan:
             cost and cost.too_many,
             recompute,
         )
+        if after and options.epochs is None:
+            settings = shorter(settings, count)
         return clip_config(data, start, tower, settings, **common)
 
     draft = config(None)
@@ -275,9 +326,9 @@ def make_plan(task: Task, images: Images, out: Path) -> Plan:
     try:
         cost = _cost(draft, paths, machine)
         cfg = config(cost)
-        wanted = min(BATCH, len(images.names))
+        wanted = min(BATCH, count)
         if cfg['train_dataloader']['batch_size'] >= wanted:
-            return Plan(cfg, cost, machine)
+            return Plan(cfg, cost, machine, trained=count)
         whole = cfg['train_dataloader']['batch_size'], cost.step
     except ValueError:
         if not can_recompute:
@@ -288,8 +339,8 @@ def make_plan(task: Task, images: Images, out: Path) -> Plan:
         recomputed = config(spared, recompute=True)
         batch = recomputed['train_dataloader']['batch_size']
         if batch > whole[0]:
-            return Plan(recomputed, spared, machine, whole)
-    return Plan(cfg, cost, machine)
+            return Plan(recomputed, spared, machine, whole, count)
+    return Plan(cfg, cost, machine, trained=count)
 
 
 def _cost(cfg: dict, paths: list[str], machine: Machine) -> Cost:

@@ -20,7 +20,8 @@ class Prediction:
         agreement: Share of the runs that say the same, in [0, 1].
         strangeness: Share of the images that look more like one of the
             classes, in [0, 1].
-        labelled: Whether the class is what a person said.
+        note: ``'rejected'`` if it was not trained on, ``'labelled'`` if the
+            class is what a person said.
     """
 
     path: Path
@@ -33,7 +34,7 @@ class Prediction:
     runner_up_confidence: float
     agreement: float = 1.0
     strangeness: float = 0.0
-    labelled: bool = False
+    note: str = ''
 
     @property
     def changed(self) -> bool:
@@ -166,7 +167,14 @@ def summary(result: Result, out: Path) -> str:
             f'adapted ({network})'
         )
     lines += [f'note: {text}' for text in result.warnings]
-    lines += [f'{out / name}' for name in ('report.html', 'predictions.csv')]
+    if result.trust.review:
+        lines.append(
+            f'{len(result.trust.review)} images would teach most: label them '
+            'in report.html or review.csv, then\n'
+            f'  must-adapt --resume {out} --labels review.csv'
+        )
+    files = ('report.html', 'predictions.csv', 'review.csv')
+    lines += [f'{out / name}' for name in files]
     return '\n'.join([*lines, 'in Python:', load_lines(out)])
 
 

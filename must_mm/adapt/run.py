@@ -15,23 +15,44 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmpretrain.registry import MODELS, TASK_UTILS
 
+from must_adapt.corrected import corrected_folder
 from must_adapt.options import Options, check_given, check_out, load
 
 from ..checkpoints.whole_file import write_whole
+from ..evaluation.calibration import calibrated
 from ..models.must import TEACHER
 from ..runs.launch import build_runner
 from ..utils.lists import same_name
 from ..utils.scalars import read_scalars
 from ..utils.versions import installed_versions
-from ..weights.publish import export_onnx, load_published, publish
+from ..weights.publish import (
+    export_onnx,
+    load_published,
+    publish,
+    trained_classifier,
+)
 from .config import config_text, follow_folder, load_config
+from .corrections import (
+    LABELS,
+    finished,
+    keep_labels,
+    known_labels,
+    run_folders,
+    training_count,
+    unmeasured,
+    write_state,
+    write_training_list,
+)
 from .cost import this_machine
 from .fallback import fallback_of, train_or_fall_back
+from .labels import write_review
 from .plan import Images, look_at_images, make_plan
 from .predict import (
+    REJECTED,
+    Seen,
     evaluation,
+    look,
     predictions,
-    probabilities,
     skew,
     write_csv,
 )
@@ -40,7 +61,16 @@ from .report import write_report
 from .result import Evaluation, Prediction, Result
 from .settings import threshold
 from .task import Task, check, save
+from .trust import (
+    reliability,
+    strangeness,
+    temperature_of,
+    together,
+    trust_of,
+)
 
+#: Of the images, and of the labelled ones if there are any.
+Passes = tuple[Seen, Seen | None]
 _NO_CURVES = {'step', 'iter', 'epoch', 'time', 'data_time', 'memory'}
 
 
@@ -65,14 +95,35 @@ def adapt(images: str | Path, classes, **options) -> Result:
     return _run(task, out)
 
 
-def resume(out: str | Path) -> Result:
+def resume(out: str | Path, labels: str | Path | None = None) -> Result:
     """Go on with the run in a folder, with the options it was started with.
 
+    Args:
+        out: The folder.
+        labels: Labels to go on from its result with, see
+            :func:`read_labels`; what comes of it lies in a folder beside it,
+            see :func:`corrected_folder`.
+
     Raises:
-        ValueError: If the folder holds no run, or its images have changed.
+        ValueError: If the folder holds no run, its images have changed, or
+            there is no result yet to go on from.
     """
     out = Path(out).expanduser().resolve()
-    return _run(check(load(out)), out)
+    options = load(out)
+    if labels is None:
+        return _run(check(options), out)
+    finished(out)
+    new = corrected_folder(out)
+    task = check(
+        replace(
+            options,
+            labels=str(Path(labels).expanduser().resolve()),
+            after=str(out),
+            out=str(new),
+        )
+    )
+    check_out(new)
+    return _run(task, new)
 
 
 def dry_run(images: str | Path, classes, **options) -> dict[str, str]:
@@ -85,7 +136,9 @@ def dry_run(images: str | Path, classes, **options) -> dict[str, str]:
     task, out = _checked(images, classes, options, fetch=False)
     check_out(out, dry_run=True)
     found = look_at_images(task, out, this_machine().cores)
-    rows = make_plan(task, found, out).describe(task, found)
+    known = known_labels(task, found, out)
+    trained = training_count(task, found, known)
+    rows = make_plan(task, found, out, trained).describe(task, found)
     for name, why in found.skipped.items():
         rows[f'skipped {name}'] = why
     for number, note in enumerate((*task.notes, *found.notes), 1):
@@ -112,10 +165,22 @@ def _run(task: Task, out: Path) -> Result:
         seconds[name] = round(time.monotonic() - begin, 1)
 
     init_default_scope('mmpretrain')
-    run, path = out / 'run', out / 'config.py'
+    path = out / 'config.py'
     with stage('images'):
         images = look_at_images(task, out, this_machine().cores)
-        plan = make_plan(task, images, out)
+        known = known_labels(task, images, out)
+        images = unmeasured(images, task, known)
+        after = task.options.after and finished(Path(task.options.after))
+        plan = make_plan(
+            task,
+            images,
+            out,
+            training_count(task, images, known),
+            out / LABELS if known.labels else None,
+            after,
+        )
+        runs = plan.runs(task, images)
+        task = replace(task, options=replace(task.options, runs=runs))
     # with options and no config, the run was stopped before it trained
     resumed = path.is_file()
     cfg = load_config(path) if resumed else Config(plan.cfg)
@@ -132,66 +197,104 @@ def _run(task: Task, out: Path) -> Result:
         print('building the zero-shot classifier', flush=True)
         start.prepare()
     write_lists(task, images, out)
+    task = keep_labels(task, known, out)
     save(task, out)
-    with into_file(run / 'log.txt') as screen:
+    with into_file(out / 'run' / 'log.txt') as screen:
+        listed = out / 'images.txt', out / 'labelled.txt'
 
-        def classify(model: nn.Module, who: str) -> list[torch.Tensor]:
-            listed = out / 'images.txt', out / 'labelled.txt'
+        def classify(model: nn.Module, who: str) -> Passes:
             title = f'{who}: image'
-            scores = [
-                probabilities(
-                    model, cfg, task.folder, listed[0], title, screen
-                )
-            ]
-            if images.labelled:
-                title = f'{who}: labelled image'
-                scores.append(
-                    probabilities(
-                        model,
-                        cfg,
-                        task.eval_folder,
-                        listed[1],
-                        title,
-                        screen,
-                        labelled=True,
-                    )
-                )
-            return scores
+            seen = look(model, cfg, task.folder, listed[0], title, screen)
+            if not images.labelled:
+                return seen, None
+            return seen, look(
+                model,
+                cfg,
+                task.eval_folder,
+                listed[1],
+                f'{who}: labelled image',
+                screen,
+                labelled=True,
+                mixed=0,
+            )
 
         with stage('zero-shot'):
             model = MODELS.build(cfg.model)
             model.init_weights()
             before = classify(model, 'zero-shot')
             del model
+        notes = write_training_list(task, images, known, before[0], out)
         if not resumed:
             if not task.config:
-                confidences = before[0].max(dim=1).values
-                cfg.model.head.threshold = threshold(
-                    confidences[~confidences.isnan()].tolist()
-                )
+                before_all = before[0].only(before[0].there)
+                confidences = before_all.probabilities.max(dim=1).values
+                cfg.model.head.threshold = threshold(confidences.tolist())
             write_text(path, config_text(cfg.to_dict(), header(out)))
         with stage('training'):
-            checkpoint = train(path, run, screen)
+            folders = run_folders(out, runs)
+            checkpoints = [
+                train(path, folder, screen, task.options.seed + n)
+                for n, folder in enumerate(folders)
+            ]
         with stage('results'):
+            said = []
+            for n, checkpoint in enumerate(checkpoints):
+                model = trained_classifier(
+                    checkpoint, task.options.network == TEACHER
+                )
+                title = f'run {n + 1}' if len(folders) > 1 else 'adapted'
+                said.append(classify(model, title))
+                del model
+            temperatures = [temperature_of(seen) for seen, _ in said]
+            *_, best = together([seen for seen, _ in said], temperatures)
             weights, described = publish(
-                checkpoint,
+                checkpoints[best],
                 out / 'model.pth',
                 task.options.network == TEACHER,
                 own_loader=images.unlike > 0,
+                temperature=temperatures[best],
             )
-            model = load_published(weights, described)
-            after = classify(model, 'adapted')
+            write_state(out, checkpoints[best], temperatures[best])
             if task.options.onnx:
-                export_onnx(model.cpu(), weights.with_suffix('.onnx'))
+                export_onnx(
+                    load_published(weights, described).cpu(),
+                    weights.with_suffix('.onnx'),
+                )
 
-    images, before, after = without_gone(task, images, before, after)
-    measured = None
+    images, before, said = without_gone(task, images, before, said)
+    probs, agreed, _ = together([seen for seen, _ in said], temperatures)
+    measured, reliable = None, []
     if images.labelled:
         labels = [label for _, label in images.labelled]
-        measured = evaluation(labels, before[1], after[1])
-    found = predictions(task.folder, images.names, before[0], after[0])
-    curves = read_curves(run)
+        after = calibrated(said[best][1].logits, temperatures[best])
+        measured = evaluation(labels, before[1].logits, after)
+        reliable = reliability(after, labels, task.classes)
+    found = predictions(
+        task.folder,
+        images.names,
+        before[0].probabilities,
+        probs,
+        agreed,
+        strangeness(before[0]),
+        notes,
+        known.labels,
+    )
+    trust = trust_of(
+        found,
+        before[0],
+        said[best][0],
+        probs,
+        temperatures[best],
+        runs,
+        task.options.review,
+        task.options.seed,
+        [i for i, p in enumerate(found) if p.note],
+    )
+    curves = read_curves(folders[best])
     words['threshold'] = f'{cfg.model.head.threshold:g}'
+    words['temperature'] = f'{temperatures[best]:g}'
+    if runs > 1:
+        words['exported run'] = f'{best + 1} of {runs}'
     result = Result(
         folder=task.folder,
         classes=task.classes,
@@ -203,51 +306,56 @@ def _run(task: Task, out: Path) -> Result:
         versions=installed_versions(),
         seconds=seconds,
         warnings=warnings_of(task, images, found, measured, curves),
-        fallback=fallback_of(run),
+        fallback=fallback_of(folders[best]),
+        trust=replace(trust, reliability=reliable),
+        out=out,
     )
     write_csv(found, task.classes, out / 'predictions.csv')
+    write_review(trust.review, task.classes, out / 'review.csv')
     write_report(result, out / 'report.html')
     return result
 
 
 def without_gone(
-    task: Task,
-    images: Images,
-    before: list[torch.Tensor],
-    after: list[torch.Tensor],
-) -> tuple[Images, list[torch.Tensor], list[torch.Tensor]]:
+    task: Task, images: Images, before: Passes, after: list[Passes]
+) -> tuple[Images, Passes, list[Passes]]:
     """Leave out images that went while the run went on.
 
     Args:
         task: What was asked for.
         images: The images of its beginning.
-        before: Scores (N, K) of the images, and of the labelled ones if there
-            are any; NaN for an image that could not be read.
-        after: Those of the adapted classifier.
+        before: What the start made of the images, and of the labelled ones
+            if there are any.
+        after: What each of the adapted classifiers made of them.
 
     Returns:
         The three without them; they are among those that were skipped.
     """
-    skipped, kept, scores = dict(images.skipped), [], []
+    skipped, kept, seen = dict(images.skipped), [], []
     folders = [(task.folder, images.names)]
     if images.labelled:
         folders.append((task.eval_folder, images.labelled))
     for part, (folder, entries) in enumerate(folders):
-        there = ~(before[part].isnan() | after[part].isnan()).any(dim=1)
-        chosen = there.tolist()
-        kept.append([e for e, c in zip(entries, chosen, strict=True) if c])
-        scores.append((before[part][there], after[part][there]))
-        for entry, c in zip(entries, chosen, strict=True):
-            if not c:
+        passes = [one[part] for one in (before, *after)]
+        there = torch.stack([one.there for one in passes]).all(dim=0)
+        kept.append([])
+        for entry, here in zip(entries, there.tolist(), strict=True):
+            if here:
+                kept[part].append(entry)
+            else:
                 name = entry if part == 0 else str(folder / entry[0])
                 skipped[name] = 'it went, or changed, while the run went on'
+        seen.append([one.only(there) for one in passes])
     images = replace(
         images,
         names=kept[0],
         labelled=kept[1] if images.labelled else [],
         skipped=skipped,
     )
-    return images, [b for b, _ in scores], [a for _, a in scores]
+    if not images.labelled:
+        seen.append([None] * len(seen[0]))
+    first, *others = zip(*seen, strict=True)
+    return images, first, others
 
 
 def write_text(path: Path, text: str) -> None:
@@ -310,20 +418,25 @@ def write_lists(task: Task, images: Images, out: Path) -> None:
             )
 
 
-def train(config: Path, run: Path, screen: TextIO) -> Path:
+def train(config: Path, run: Path, screen: TextIO, seed: int) -> Path:
     """Train as ``tools/train.py`` does, from the newest checkpoint if any.
 
     Args:
         config: The config.
         run: Folder for log and checkpoints.
         screen: Where to show the progress.
+        seed: Seed of the run.
 
     Returns:
         The checkpoint to take, see :func:`train_or_fall_back`.
     """
     argv = [str(config), '--work-dir', str(run), '--resume']
     # MMEngine shares logs between runs of one name within a process
-    argv += ['--cfg-options', f'experiment_name=adapt-{time.time_ns()}']
+    argv += [
+        '--cfg-options',
+        f'experiment_name=adapt-{time.time_ns()}',
+        f'randomness.seed={seed}',
+    ]
     runner = build_runner('', 'train', argv)
     progress = ProgressHook(screen)
     runner.register_hook(progress)
@@ -368,9 +481,10 @@ def warnings_of(
             'little can be learned from them'
         )
     balanced = task.options.fairness_weight > 0
+    trained = [p for p in found if p.note != REJECTED]
     for who, labels in (
-        ('zero-shot', [p.zero_shot for p in found]),
-        ('adapted', [p.label for p in found]),
+        ('zero-shot', [p.zero_shot for p in trained]),
+        ('adapted', [p.label for p in trained]),
     ):
         skewed = skew(labels, task.classes, task.prior)
         if skewed:

@@ -1,7 +1,7 @@
 """Settings for a number of images, a network and a machine: pure functions."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 
 from ..runs.loader_workers import loader_workers
@@ -206,6 +206,24 @@ def choose(
         amp=machine.amp,
         recompute=recompute,
         compile=machine.device == 'cuda' and steps >= COMPILED_FROM,
+        log_interval=max(1, steps // 200),
+        checkpoint_interval=max(1, passes // 20),
+    )
+
+
+def shorter(settings: Settings, images: int) -> Settings:
+    """Go on from a result: a third of the epochs.
+
+    Args:
+        settings: Those of a run from the start.
+        images: Number of images.
+    """
+    passes = max(1, round(settings.epochs / 3))
+    steps = passes * (images // settings.batch_size)
+    return replace(
+        settings,
+        epochs=passes,
+        decay=teacher_decay(steps),
         log_interval=max(1, steps // 200),
         checkpoint_interval=max(1, passes // 20),
     )

@@ -193,9 +193,15 @@ def save(task: Task, out: Path) -> None:
         eval=given.eval_folder and str(given.eval_folder),
         out=str(out),
         **(dict(model=str(task.config)) if task.config else task.start),
+        labels=given.labels and str(_resolved(given.labels)),
+        after=given.after and str(_resolved(given.after)),
     )
     text = json.dumps(asdict(kept), indent=2, ensure_ascii=False)
     write_whole(out / FILE, (text + '\n').encode())
+
+
+def _resolved(path: str) -> Path:
+    return Path(path).expanduser().resolve()
 
 
 def _absolute(name: str, known: Sequence[str]) -> str:

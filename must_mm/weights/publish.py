@@ -216,11 +216,60 @@ def read_trained(
     return config, state, None
 
 
+def trained_classifier(
+    checkpoint: str | Path, teacher: bool = False
+) -> ImageClassifier:
+    """Build student or teacher of a checkpoint as a plain classifier.
+
+    Args:
+        checkpoint: See :func:`read_trained`.
+        teacher: Whether to take the teacher.
+
+    Returns:
+        In eval mode.
+
+    Raises:
+        FileNotFoundError: If there is no such checkpoint.
+        ValueError: If it holds no such classifier.
+    """
+    config, state, _ = read_trained(checkpoint, teacher)
+    model, state = plain_classifier(config['model'], state)
+    preprocessor = dict(config['model']['data_preprocessor'])
+    preprocessor['type'] = 'ClsDataPreprocessor'
+    built = ImageClassifier(**model, data_preprocessor=preprocessor)
+    built.load_state_dict(state)
+    return built.eval()
+
+
+def divide_logits(
+    state: dict[str, torch.Tensor], head: str, temperature: float
+) -> None:
+    """Make a plain classifier's logits smaller by a temperature, in place.
+
+    Args:
+        state: Its parameters.
+        head: Type of its head, one of :data:`_LAYERS`.
+        temperature: Positive.
+
+    Raises:
+        ValueError: If the head is of another type.
+    """
+    if head not in _LAYERS:
+        raise ValueError(
+            f'a temperature cannot be made part of a {head}: use '
+            f'{", ".join(_LAYERS)}'
+        )
+    for layer in _LAYERS[head].values():
+        for kind in ('weight', 'bias'):
+            state[f'head.{layer}.{kind}'] /= temperature
+
+
 def publish(
     checkpoint: str | Path,
     out: str | Path,
     teacher: bool = False,
     own_loader: bool = False,
+    temperature: float = 1.0,
 ) -> tuple[Path, Path]:
     """Write a plain classifier and the config that it loads into, strictly.
 
@@ -231,6 +280,8 @@ def publish(
         teacher: Whether to take the teacher.
         own_loader: Whether the config loads images by :class:`LoadImage` of
             this package, for images that MMPretrain's loader sees otherwise.
+        temperature: By which the logits are divided, so that confidences are
+            calibrated ones.
 
     Returns:
         Paths of the checkpoint, which holds tensors and class names, and of
@@ -242,6 +293,9 @@ def publish(
     """
     config, state, classes = read_trained(checkpoint, teacher)
     model, state = plain_classifier(config['model'], state)
+    if temperature != 1:
+        state = {name: tensor.clone() for name, tensor in state.items()}
+        divide_logits(state, model['head']['type'], temperature)
     preprocessor = {
         key: value
         for key, value in config['model']['data_preprocessor'].items()

@@ -45,7 +45,9 @@ def in_short():
 @pytest.fixture(scope='package')
 def options(clip, photos, in_short):
     """Three epochs of one step; the images lie in folders of classes."""
-    return dict(images=str(photos), classes=list(CLASSES), epochs=3, **clip)
+    return dict(
+        images=str(photos), classes=list(CLASSES), epochs=3, runs=1, **clip
+    )
 
 
 @pytest.fixture(scope='session')

@@ -1,0 +1,235 @@
+"""Labels that a person gave: ``review.csv``, or a folder for each class."""
+
+import csv
+import hashlib
+import io
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from .names import labelled_images, same
+from .result import ToReview
+
+NONE = '-'  # the label of an image that is of none of the classes
+PATH, LABEL = 'path', 'label'
+COLUMNS = (PATH, LABEL, 'class', 'confidence', 'second_class', 'agreement')
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known of images.
+
+    Attributes:
+        labels: Index of the class of an image: of its path below the folder
+            of images, or of its absolute path where it lies elsewhere.
+        none: Images of none of the classes.
+    """
+
+    labels: dict[str, int] = field(default_factory=dict)
+    none: set[str] = field(default_factory=set)
+
+    def __bool__(self) -> bool:
+        return bool(self.labels or self.none)
+
+    def updated(self, newer: 'Known') -> 'Known':
+        """What is known with what is said later, which prevails."""
+        labels = {
+            name: label
+            for name, label in self.labels.items()
+            if name not in newer.none
+        }
+        none = self.none - newer.labels.keys()
+        return Known(labels | newer.labels, none | newer.none)
+
+
+def write_review(
+    review: Sequence[ToReview], classes: Sequence[str], path: Path
+) -> None:
+    """Write the images to be labelled, the column ``label`` left empty."""
+    with path.open('w', encoding='utf-8', newline='') as file:
+        writer = csv.writer(file)
+        writer.writerow(COLUMNS)
+        for image in review:
+            found = image.prediction
+            writer.writerow(
+                (
+                    found.name,
+                    '',
+                    classes[found.label],
+                    f'{found.confidence:.4f}',
+                    classes[found.runner_up],
+                    f'{found.agreement:.2f}',
+                )
+            )
+
+
+def read_labels(
+    given: Path, folder: Path, names: Sequence[str], classes: Sequence[str]
+) -> Known:
+    """Read ``--labels``.
+
+    Args:
+        given: A CSV file with the columns ``path`` (below the folder of
+            images) and ``label`` (a class, ``-`` for none of them, or empty
+            for what is not known), or a folder of labelled images, one sub
+            folder for each class. Copies of images of the folder stand for
+            them; others are learned from, too.
+        folder: The folder of images.
+        names: Paths of the images below it.
+        classes: Class names.
+
+    Raises:
+        FileNotFoundError: If there is no such file or folder.
+        ValueError: If a path or a label is unknown, or two labels of an
+            image differ, with the line; or if nothing is labelled.
+    """
+    if given.is_dir():
+        known = _from_folder(given, folder, names, classes)
+    elif given.is_file():
+        known = _from_table(given, names, classes)
+    else:
+        raise FileNotFoundError(f'--labels: there is no file {given}')
+    if not known:
+        raise ValueError(
+            f'--labels {given}: nothing is labelled; write classes into the '
+            f'column {LABEL!r}, or label images in report.html and save'
+        )
+    return known
+
+
+def _from_table(
+    path: Path, names: Sequence[str], classes: Sequence[str]
+) -> Known:
+    text = _decoded(path)
+    head = text.partition('\n')[0]
+    # spreadsheets of half of the world separate by semicolons
+    comma = max(',;\t', key=head.count)
+    rows = csv.DictReader(io.StringIO(text, newline=''), delimiter=comma)
+    columns = [name.strip().lower() for name in rows.fieldnames or []]
+    missing = [name for name in (PATH, LABEL) if name not in columns]
+    if missing:
+        raise ValueError(
+            f'--labels {path}: the first line has no column '
+            f'{" and ".join(missing)}; it needs {PATH} and {LABEL}'
+        )
+    rows.fieldnames = columns
+    index = {same(name): k for k, name in enumerate(classes)}
+    there, labels, none = set(names), {}, set()
+    for row in rows:
+        name, label = row[PATH] or '', (row[LABEL] or '').strip()
+        where = f'--labels {path}, line {rows.line_num}'
+        if not label:
+            continue
+        if name not in there and not (
+            Path(name).is_absolute() and Path(name).is_file()
+        ):
+            raise ValueError(
+                f'{where}: {name!r} is none of the images; paths are below '
+                'the folder of images, as in predictions.csv'
+            )
+        if label != NONE and same(label) not in index:
+            raise ValueError(
+                f'{where}: {label!r} is no class; the classes are '
+                f'{", ".join(classes[:20])}{", ..." * (len(classes) > 20)}, '
+                f'and {NONE} for none of them'
+            )
+        said = index.get(same(label), -1) if label != NONE else -1
+        if labels.get(name, -1 if name in none else said) != said:
+            raise ValueError(f'{where}: {name!r} has two labels')
+        if said < 0:
+            none.add(name)
+        else:
+            labels[name] = said
+    return Known(labels, none)
+
+
+def _decoded(path: Path) -> str:
+    content = path.read_bytes()
+    for encoding in ('utf-8-sig', 'utf-16'):
+        try:
+            return content.decode(encoding)
+        except UnicodeError:
+            continue
+    raise ValueError(f'--labels {path}: this is no text in UTF-8 or UTF-16')
+
+
+def _from_folder(
+    given: Path, folder: Path, names: Sequence[str], classes: Sequence[str]
+) -> Known:
+    labelled = {
+        given / name: label
+        for name, label in labelled_images(given, classes, '--labels')
+    }
+    twins = same_files(labelled, (folder / name for name in names))
+    labels: dict[str, int] = {}
+    for path, label in labelled.items():
+        own = twins.get(path)
+        name = own.relative_to(folder).as_posix() if own else str(path)
+        if labels.setdefault(name, label) != label:
+            raise ValueError(f'--labels {given}: {path} has two labels')
+    return Known(labels)
+
+
+def same_files(
+    wanted: Iterable[Path], among: Iterable[Path]
+) -> dict[Path, Path]:
+    """Find files of the same content.
+
+    Args:
+        wanted: Files.
+        among: Others, of which only those of the same size are read.
+
+    Returns:
+        For each of the wanted ones that has one, its twin.
+    """
+    sizes: dict[int, list[Path]] = {}
+    for path in wanted:
+        sizes.setdefault(path.stat().st_size, []).append(path)
+    digests: dict[str, list[Path]] = {}
+    for path in (path for group in sizes.values() for path in group):
+        digests.setdefault(_digest(path), []).append(path)
+    found: dict[Path, Path] = {}
+    for path in among:
+        if path.stat().st_size in sizes:
+            for twin in digests.get(_digest(path), []):
+                found.setdefault(twin, path)
+    return found
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def save(known: Known, classes: Sequence[str], path: Path) -> None:
+    """Keep what is known, in a form that can be given as ``--labels``."""
+    rows = [(name, classes[k]) for name, k in known.labels.items()]
+    rows += [(name, NONE) for name in known.none]
+    with path.open('w', encoding='utf-8', newline='') as file:
+        writer = csv.writer(file)
+        writer.writerow((PATH, LABEL))
+        writer.writerows(sorted(rows))
+
+
+def not_measured(
+    known: Known, folder: Path, eval_folder: Path, labelled: Iterable[str]
+) -> set[str]:
+    """Find images of ``--eval`` whose labels are trained on.
+
+    Args:
+        known: What is known.
+        folder: The folder of images.
+        eval_folder: That of ``--eval``.
+        labelled: Paths of its images below it.
+
+    Returns:
+        Those of the paths that are, or are copies of, images with a label.
+    """
+    wanted = [folder / name for name in known.labels]
+    at = {eval_folder / name: name for name in labelled}
+    sizes = {path.stat().st_size for path in wanted if path.is_file()}
+    digests = {_digest(path) for path in wanted if path.is_file()}
+    return {
+        name
+        for path, name in at.items()
+        if path.stat().st_size in sizes and _digest(path) in digests
+    }

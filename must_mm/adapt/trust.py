@@ -1,0 +1,165 @@
+"""What a result says of itself: how sure, what is strange, what to ask."""
+
+from collections.abc import Collection, Sequence
+
+import torch
+import torch.nn.functional as F
+
+from ..evaluation import agreement, calibration, duplicates, outliers
+from ..evaluation.selection import choose_for_review, neighbour_doubt
+from .predict import Seen
+from .result import Bins, Prediction, ToReview, Trust
+
+GUESSES = 3
+STRANGE = 60  # the strangest images, which the report shows the first of
+
+
+def temperature_of(seen: Seen) -> float:
+    """The temperature that fits blends of images, 1 at least.
+
+    Without blends, as when all images are given one class, it is 1: the
+    confidences stay as they are, and a warning says that classes are lost.
+    """
+    if not len(seen.mixed):
+        return 1.0
+    found = calibration.fit_temperature(seen.mixed, seen.mixed_labels)
+    return max(1.0, round(found, 3))
+
+
+def ranks(scores: torch.Tensor) -> torch.Tensor:
+    """Share of the scores that are lower, (N,), in [0, 1)."""
+    order = scores.argsort(stable=True).argsort(stable=True)
+    return order.double() / len(scores)
+
+
+def strangeness(start: Seen) -> torch.Tensor:
+    """How little images look like any class, by rank, (N,), in [0, 1).
+
+    From the start's features: self-training pulls everything to a class.
+    """
+    return ranks(
+        outliers.prototype_distance(start.features, start.probabilities)
+    )
+
+
+def rejected(start: Seen, share: float) -> set[int]:
+    """Indices of the strangest images, a share of all."""
+    count = round(share * len(start.logits))
+    scores = strangeness(start)
+    return set(scores.argsort(descending=True)[:count].tolist())
+
+
+def doubt(
+    probs: torch.Tensor, agreed: torch.Tensor, start: Seen
+) -> torch.Tensor:
+    """How doubtful the class of each image is, (N,), in [0, 1].
+
+    The mean of four: what is missing to full confidence, runs that say
+    something else, a class that has changed, and neighbours, as the start
+    saw them, of another class.
+    """
+    confidence, label = probs.max(dim=1)
+    changed = (label != start.labels).double()
+    near = neighbour_doubt(start.features, label)
+    return (1 - confidence + 1 - agreed + changed + near) / 4
+
+
+def reliability(
+    probs: torch.Tensor, labels: Sequence[int], classes: Sequence[str]
+) -> list[Bins]:
+    """Compare confidence with accuracy on labelled images.
+
+    Args:
+        probs: (N, K), calibrated.
+        labels: True classes.
+        classes: Class names.
+
+    Returns:
+        Of all classes together, then of each that is predicted.
+    """
+    confidence, right = calibration.top(probs, torch.tensor(labels))
+    predicted = probs.argmax(dim=1)
+    found = [_bins('all classes', confidence, right)]
+    for k, name in enumerate(classes):
+        own = predicted == k
+        if own.any():
+            found.append(_bins(name, confidence[own], right[own]))
+    return found
+
+
+def _bins(name: str, confidence: torch.Tensor, right: torch.Tensor) -> Bins:
+    curve = calibration.reliability(confidence, right)
+    filled = curve.count > 0
+    return Bins(name, *(part[filled].tolist() for part in curve))
+
+
+def trust_of(
+    found: Sequence[Prediction],
+    start: Seen,
+    result: Seen,
+    probs: torch.Tensor,
+    temperature: float,
+    runs: int,
+    count: int,
+    seed: int = 0,
+    leave_out: Collection[int] = (),
+) -> Trust:
+    """What to say of a result without labels.
+
+    Args:
+        found: The predictions, N.
+        start: What the start made of the images.
+        result: What the exported network makes of them.
+        probs: Calibrated probabilities of all runs together, (N, K).
+        temperature: Of the exported network.
+        runs: How many runs there were.
+        count: Images to ask for.
+        seed: Of the choice.
+        leave_out: Images that are not asked for.
+    """
+    copies = duplicates.near_duplicates(start.copies.float())
+    strange = torch.tensor([p.strangeness for p in found])
+    agreed = torch.tensor([p.agreement for p in found])
+    out = duplicates.extra_copies(copies) | set(leave_out)
+    chosen = choose_for_review(
+        torch.cat(
+            [F.normalize(s.features, dim=1) for s in (start, result)], dim=1
+        ),
+        doubt(probs, agreed, start),
+        probs.argmax(dim=1),
+        count,
+        out,
+        seed,
+    )
+    best = probs.topk(min(GUESSES, probs.shape[1]), dim=1).indices
+    order = strange.argsort(descending=True)[:STRANGE].tolist()
+    return Trust(
+        temperature=temperature,
+        runs=runs,
+        review=[ToReview(found[i], best[i].tolist()) for i in chosen],
+        strangers=[found[i] for i in order if strange[i] > 0],
+        duplicates=[[found[i] for i in group] for group in copies],
+    )
+
+
+def together(
+    seen: Sequence[Seen], temperatures: Sequence[float]
+) -> tuple[torch.Tensor, torch.Tensor, int]:
+    """What several runs say together.
+
+    Returns:
+        Mean of their calibrated probabilities, (N, K); agreement, (N,); and
+        the index of the run that speaks for all.
+    """
+    probs = torch.stack(
+        [
+            calibration.calibrated(one.logits, t)
+            for one, t in zip(seen, temperatures, strict=True)
+        ]
+    )
+    there = ~probs.isnan().any(dim=2).any(dim=0)
+    return (
+        agreement.consensus(probs),
+        agreement.agreement(probs),
+        agreement.spokesman(probs[:, there]),
+    )

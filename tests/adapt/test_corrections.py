@@ -1,0 +1,172 @@
+"""Whole runs that are several, leave images out, or go on with labels."""
+
+import csv
+import shutil
+
+import pytest
+import torch
+from mmengine.config import Config
+
+from must_mm.adapt import adapt, resume
+from must_mm.adapt.corrections import finished
+from must_mm.checkpoints.plain import load_tensors
+from must_mm.weights.publish import load_published
+from tests.adapt.test_run import Stop, exported, stop_after
+from tests.tiny import CLASSES, assert_same_tensors
+
+
+def rows(path) -> list[dict]:
+    with path.open(newline='') as file:
+        return list(csv.DictReader(file))
+
+
+def label(out, count: int, truth=lambda name: name.split('/')[0]):
+    """Fill in the first images of ``review.csv``, as a person does."""
+    asked = rows(out / 'review.csv')
+    lines = ['path,label']
+    lines += [f'{row["path"]},{truth(row["path"])}' for row in asked[:count]]
+    path = out.parent / 'labels.csv'
+    path.write_text('\n'.join(lines) + '\n')
+    return path, [row['path'] for row in asked[:count]]
+
+
+@pytest.fixture(scope='module')
+def first(options, labelled, tmp_path_factory):
+    """Two runs, a fifth of the images left out."""
+    out = tmp_path_factory.mktemp('first') / 'out'
+    result = adapt(
+        **{**options, 'runs': 2},
+        out=str(out),
+        eval=str(labelled),
+        reject=0.25,
+        review=6,
+    )
+    return out, result
+
+
+def test_several_runs_are_asked_together(first):
+    out, result = first
+    assert (out / 'run').is_dir() and (out / 'run-2').is_dir()
+    checkpoints = [
+        load_tensors(next((out / run).glob('epoch_*.pth')))['state_dict']
+        for run in ('run', 'run-2')
+    ]
+    name = 'head.classifier'
+    assert not torch.equal(checkpoints[0][name], checkpoints[1][name])
+    assert result.trust.runs == 2
+    assert {p.agreement for p in result.predictions} <= {0.5, 1.0}
+    model = load_published(
+        exported(out), exported(out).with_suffix('.py')
+    ).state_dict()
+    name = 'backbone.layers.0.ffn.layers.1.weight'
+    assert any(torch.equal(model[name], state[name]) for state in checkpoints)
+
+
+def test_rejected_images_do_not_train(first):
+    out, result = first
+    table = rows(out / 'predictions.csv')
+    rejected = {row['path'] for row in table if row['note'] == 'rejected'}
+    trained = (out / 'trained.txt').read_text().splitlines()
+    assert len(rejected) == 6 and len(table) == 24
+    assert set(trained) == {row['path'] for row in table} - rejected
+    cfg = Config.fromfile(out / 'config.py')
+    assert cfg.train_dataloader.dataset.ann_file.endswith('trained.txt')
+    assert cfg.test_dataloader.dataset.ann_file.endswith('labelled.txt')
+    # they are the strangest, and have a class all the same
+    strange = sorted(table, key=lambda row: -float(row['strangeness']))
+    assert {row['path'] for row in strange[:6]} == rejected
+    assert not rejected & {p.prediction.name for p in result.trust.review}
+
+
+def test_the_review_is_beside_the_report(first):
+    out, result = first
+    asked = rows(out / 'review.csv')
+    assert len(asked) == len(result.trust.review) == 6
+    assert all(row['label'] == '' for row in asked)
+    page = (out / 'report.html').read_text()
+    assert f'must-adapt --resume {out} --labels review.csv' in page
+
+
+def test_corrections_go_on_from_the_result(first, labelled, photos):
+    out, before = first
+    file, names = label(out, 5)
+    after = resume(out, file)
+    new = out / 'corrected-1'
+    cfg = Config.fromfile(new / 'config.py')
+    assert cfg.load_from == str(finished(out))
+    assert cfg.model.label_loss.type == 'LabelLoss'
+    assert cfg.train_dataloader.sampler.type == 'LabelledShareSampler'
+    assert 'loss_lab' in after.curves
+    # what a person said is what is said
+    table = {row['path']: row for row in rows(new / 'predictions.csv')}
+    for name in names:
+        assert table[name]['class'] == name.split('/')[0]
+        assert table[name]['note'] == 'labelled'
+    # and none of it is measured or asked for again
+    known = [name for name in names if name.split('/')[0] in CLASSES[:2]]
+    counted = sum(map(sum, after.evaluation.after))
+    assert counted == 12 - len(known)
+    assert not set(names) & {p.prediction.name for p in after.trust.review}
+    # the first result is as it was
+    assert (out / 'report.html').is_file() and exported(out).is_file()
+
+    # once more, from the corrected one: labels add up, folders do not nest
+    file, more = label(new, 2)
+    again = resume(new, file)
+    assert (out / 'corrected-2').is_dir()
+    found = {p.name for p in again.predictions if p.note == 'labelled'}
+    assert found == set(names) | set(more)
+
+
+def test_a_stopped_correction_ends_like_an_uninterrupted_one(
+    first, tmp_path, monkeypatch
+):
+    out, _ = first
+    file, _ = label(out, 4)
+    copies = [tmp_path / name for name in ('whole', 'stopped')]
+    for copy in copies:
+        shutil.copytree(
+            out, copy, ignore=shutil.ignore_patterns('corrected-*')
+        )
+    resume(copies[0], file)
+    with monkeypatch.context() as patch:
+        stop_after(patch, 1)
+        with pytest.raises(Stop):
+            resume(copies[1], file)
+    with pytest.raises(ValueError, match='has not ended.*corrected-1'):
+        resume(copies[1], file)
+    file.unlink()  # what was said is kept
+    resume(copies[1] / 'corrected-1')
+    whole, stopped = (
+        load_tensors(exported(copy / 'corrected-1')) for copy in copies
+    )
+    assert_same_tensors(stopped, whole)
+
+
+def test_labels_from_the_beginning(options, tmp_path):
+    """And of a folder for each class, with images from elsewhere."""
+    given = tmp_path / 'given'
+    (given / 'ANT').mkdir(parents=True)
+    source = f'{options["images"]}/ant/0.png'
+    shutil.copy(source, given / 'ANT' / 'copy.png')
+    (given / 'bee').mkdir()
+    from PIL import Image
+
+    Image.open(source).rotate(90).save(given / 'bee' / 'new.png')
+    out = tmp_path / 'out'
+    result = adapt(**options, out=str(out), labels=str(given))
+    trained = (out / 'trained.txt').read_text().splitlines()
+    assert trained[-1] == str(given / 'bee' / 'new.png')
+    assert len(trained) == 25 and len(result.predictions) == 24
+    notes = {p.name: p.note for p in result.predictions if p.note}
+    assert notes == {'ant/0.png': 'labelled'}
+
+
+def test_nothing_to_correct_yet(options, tmp_path, monkeypatch):
+    out = tmp_path / 'out'
+    with monkeypatch.context() as patch:
+        stop_after(patch, 1)
+        with pytest.raises(Stop):
+            adapt(**options, out=str(out))
+    with pytest.raises(ValueError, match='no result to be corrected yet'):
+        resume(out, tmp_path / 'review.csv')
