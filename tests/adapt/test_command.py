@@ -38,6 +38,7 @@ def line(options, tmp_path):
         '--model': options['model'],
         '--pretrained': options['pretrained'],
         '--epochs': '1',
+        '--runs': '1',
         '--out': str(tmp_path / 'out'),
     }
 
@@ -102,6 +103,7 @@ def test_what_needs_no_library_is_said_without(argv, status):
         ['x', '--classes', 'a,b', '--resume', 'y'],
         ['--resume', 'y', '--epochs', '3'],
         ['--resume', 'y', '--dry-run'],
+        ['--resume', 'y', '--labels', 'z', '--runs', '3'],
     ],
 )
 def test_what_belongs_together(argv, capsys):
@@ -228,7 +230,7 @@ def test_ctrl_c_says_how_to_go_on(line, tmp_path, capsys, monkeypatch):
         time.sleep(30)  # another thread may be the one to receive it
         raise AssertionError('the signal was ignored')
 
-    monkeypatch.setattr('must_mm.adapt.run.probabilities', interrupted)
+    monkeypatch.setattr('must_mm.adapt.run.look', interrupted)
     images = line.pop('IMAGES')
     argv = [images, *(text for pair in line.items() for text in pair)]
     # the tests themselves may run in the background, where it is ignored
@@ -267,13 +269,21 @@ def test_commands_of_the_page(options, photos, tmp_path, monkeypatch, capsys):
             shutil.copytree(photos / there, tmp_path / folder / name)
     (tmp_path / 'classes.txt').write_text('\n'.join(ANIMALS))
     shown = commands()
-    assert len(shown) == 4
+    assert len(shown) == 6
     for text in shown:
         if '--resume' not in text:
             text = text.replace(
                 '--model ViT-B-32 --pretrained ViT-B-32.pt', ''
             )
             text = f'{text} {toy} --epochs 1'
+            if '--runs' not in text:
+                text += ' --runs 1'
+        if '--labels review.csv' in text:  # as the page saves it
+            lines = (tmp_path / 'adapted/predictions.csv').read_text()
+            first = lines.splitlines()[1].split(',')[0]
+            (tmp_path / 'review.csv').write_text(
+                f'path,label\n{first},raccoon\n'
+            )
         status = main(shlex.split(text)[1:])
         assert status == 0, f'{text}: {capsys.readouterr().err}'
     for folder, files in (('adapted', 2), ('offline', 3)):
