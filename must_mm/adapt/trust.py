@@ -35,11 +35,11 @@ def ranks(scores: torch.Tensor) -> torch.Tensor:
 def strangeness(start: Seen) -> torch.Tensor:
     """How little images look like any class, by rank, (N,), in [0, 1).
 
-    From the start's features: self-training pulls everything to a class.
+    By the distance to the nearest images, as the start sees them: of the
+    scores that were tried it finds the most such images (docs/adapt.md), and
+    self-training, which pulls everything to a class, has no part in it.
     """
-    return ranks(
-        outliers.prototype_distance(start.features, start.probabilities)
-    )
+    return ranks(outliers.neighbour_distance(start.features))
 
 
 def rejected(start: Seen, share: float) -> set[int]:
