@@ -55,9 +55,13 @@ def row(runs: list[dict], base: list[dict], part: str) -> list[str]:
         '' if base is runs else paired(runs, base, part),
         f'{lost}',
         f'{below}',
-        f'{sum(r["warned"] for r in runs)} / '
-        f'{sum(r["stopped"] for r in runs)}',
+        f'{_said(runs, "warned")} / {_said(runs, "stopped")}',
     ]
+
+
+def _said(runs: list[dict], key: str) -> str:
+    known = [run[key] for run in runs if run[key] is not None]
+    return f'{sum(known)}' + f' of {len(known)}' * (len(known) < len(runs))
 
 
 TITLES = (
