@@ -321,7 +321,7 @@ class CollapseHook(Hook):
         images = runner.train_dataloader.batch_size * get_world_size()
         watch = RunningSignals(expected_shares(model), images)
         if self._resumed:
-            watch.load(self._resumed)
+            self._go_on(runner, watch)
         elif model.pseudo_labels is not None and len(
             model.pseudo_labels.start
         ):
@@ -330,6 +330,18 @@ class CollapseHook(Hook):
             counts = torch.zeros_like(watch.prior, device=sure.device)
             watch.begin(counts.index_add(0, start.classes[:, 0].long(), sure))
         return watch
+
+    def _go_on(self, runner, watch: RunningSignals) -> None:
+        try:
+            self.warned, self.beyond = self._resumed['rows'].tolist()
+            watch.load(self._resumed)
+        except (KeyError, RuntimeError, ValueError) as error:
+            raise ValueError(
+                f'{runner._load_from or "the latest checkpoint"} cannot be '
+                f'resumed from: its {self.STATE} is damaged or of other '
+                'classes. To start from its weights, set load_from instead '
+                'of --resume'
+            ) from error
 
     def _look(self, runner, signals: Signals) -> None:
         for name in WORDS:
@@ -364,9 +376,10 @@ class CollapseHook(Hook):
             )
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
-        """Save the averages."""
+        """Save the averages, and how long they have been beyond limits."""
         if self.watch is not None:
-            checkpoint[self.STATE] = self.watch.state()
+            rows = torch.tensor([self.warned, self.beyond])
+            checkpoint[self.STATE] = dict(self.watch.state(), rows=rows)
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
         """Go on with the averages of the run that is resumed."""

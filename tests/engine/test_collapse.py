@@ -268,10 +268,24 @@ def test_resumed_runs_go_on_watching(run_config, images, tmp_path):
     train(run_config)
     whole = load_tensors(Path(run_config.work_dir, 'epoch_8.pth'))
     half = load_tensors(Path(run_config.work_dir, 'epoch_7.pth'))
-    assert set(whole['collapse']) == {'new', 'steps', 'now', 'first'}
+    names = {'new', 'steps', 'now', 'first', 'rows'}
+    assert set(whole['collapse']) == names
     assert not torch.equal(whole['collapse']['now'], half['collapse']['now'])
     (Path(run_config.work_dir) / 'epoch_8.pth').unlink()
     run_config.dump(tmp_path / 'config.py')
     launch('train', tmp_path / 'config.py', '--resume').train()
     again = load_tensors(Path(run_config.work_dir, 'epoch_8.pth'))
     assert_same_tensors(again['collapse'], whole['collapse'])
+
+
+def test_a_damaged_state_is_refused(run_config, tmp_path):
+    run_config.train_cfg.max_epochs = 1
+    train(run_config)
+    path = Path(run_config.work_dir, 'epoch_1.pth')
+    content = load_tensors(path)
+    del content['collapse']['new']
+    torch.save(content, path)
+    run_config.train_cfg.max_epochs = 2
+    run_config.dump(tmp_path / 'config.py')
+    with pytest.raises(ValueError, match='epoch_1.pth.*collapse is damaged'):
+        launch('train', tmp_path / 'config.py', '--resume').train()
