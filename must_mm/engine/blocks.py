@@ -11,6 +11,7 @@ from mmpretrain.registry import HOOKS
 from torch._dynamo.utils import counters
 from torch.utils.checkpoint import checkpoint
 
+from ..models.lean_vision_transformer import EncoderLayer
 from ..utils.distributed import unwrap
 from ..utils.validation import check_type
 
@@ -90,7 +91,10 @@ def recompute_blocks(blocks: Sequence[nn.Module]) -> None:
     recompute within their code.
     """
     for block in blocks:
-        block.forward = partial(_recomputed, block.forward)
+        # on the way back nobody tells a block again which tokens are read:
+        # that has to be among what is kept
+        name = 'compute' if isinstance(block, EncoderLayer) else 'forward'
+        setattr(block, name, partial(_recomputed, getattr(block, name)))
 
 
 def why_not_compiled(device: torch.device, options: dict) -> str:

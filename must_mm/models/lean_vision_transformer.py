@@ -75,7 +75,12 @@ class EncoderLayer(TransformerEncoderLayer):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map tokens (B, N, D); those that are not read become zeros."""
-        read = self.read
+        return self.compute(x, self.read)
+
+    def compute(
+        self, x: torch.Tensor, read: torch.Tensor | None
+    ) -> torch.Tensor:
+        """Map tokens (B, N, D); of ``read``, (B, n), alone if it is given."""
         if read is None:
             x = x + self.attn(self.ln1(x))
             return self.ffn(self.ln2(x), identity=x)

@@ -88,18 +88,21 @@ def image_size(cfg: Config, asked: int | None) -> int:
     Raises:
         ValueError: If none is asked for and the config does not tell.
     """
-    masks = [
-        step['input_size']
-        for step in cfg.train_dataloader.dataset.get('pipeline', [])
-        if step['type'] == 'MUSTMaskGenerator'
-    ]
-    for size in (asked, cfg.model.backbone.get('img_size'), *masks):
+    masked, tested = (
+        (cfg.get(f'{loader}_dataloader') or {})
+        .get('dataset', {})
+        .get('pipeline', [])
+        for loader in ('train', 'test')
+    )
+    steps = [step.get('input_size') for step in masked]
+    for step in reversed(tested):  # what comes last makes the size
+        steps.append(step.get('crop_size') or step.get('scale'))
+    for size in (asked, cfg.model.backbone.get('img_size'), *steps):
         if size:
-            return size
+            return size if isinstance(size, int) else size[0]
     raise ValueError(
-        'neither model.backbone.img_size nor a MUSTMaskGenerator in '
-        'train_dataloader.dataset.pipeline gives the size of the images: '
-        'give it with --size'
+        'neither model.backbone.img_size nor a step of the pipelines '
+        'gives the size of the images: give it with --size'
     )
 
 

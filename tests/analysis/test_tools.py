@@ -206,6 +206,7 @@ def test_image_size_of_a_config(name, size):
 def test_image_size_that_no_config_tells(config):
     del config.model.backbone['img_size']
     config.train_dataloader.dataset.pipeline = []
+    config.test_dataloader.dataset.pipeline = []
     with pytest.raises(ValueError, match='give it with --size'):
         image_size(config, None)
 
