@@ -42,3 +42,5 @@ autodoc_typehints_format = 'short'
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
 python_use_unqualified_type_names = True
+# no member is imported, and following them ends in builtins
+viewcode_follow_imported_members = False

@@ -41,7 +41,7 @@ SET_UP = (
 #: What a user has and a test has not: thirty epochs, downloads, a script
 #: that installing the package puts there.
 STAND_IN = {
-    'must-adapt photos': 'python -m must_adapt photos --epochs 1 '
+    'must-adapt photos': 'python -m must_adapt photos --epochs 1 --runs 1 '
     '--model {start}.json --pretrained {start}.pt'.format(
         start='work_dirs/quickstart/start/tiny_clip'
     ),
