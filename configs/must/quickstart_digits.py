@@ -2,7 +2,7 @@
 # rendered digits. 32-pixel images, 16 tokens, two CPU cores.
 #
 # Paper: https://arxiv.org/abs/2206.02967
-# Measured: README.md, "What it does, and what was measured where"
+# Measured: docs/accuracy.md
 # Commands: bash tools/quickstart.sh (everything, from an empty machine)
 #           python tools/train.py configs/must/quickstart_digits.py (this
 #           run again, with what the first command has put there)

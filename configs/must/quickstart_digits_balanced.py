@@ -2,7 +2,7 @@
 # a steady teacher and no masks: what must-adapt does.
 #
 # Paper: https://arxiv.org/abs/2206.02967
-# Measured: README.md, "What it does, and what was measured where"
+# Measured: docs/accuracy.md
 # What differs, and why: docs/accuracy.md
 # Command: python tools/train.py configs/must/quickstart_digits_balanced.py
 _base_ = ['quickstart_digits.py']

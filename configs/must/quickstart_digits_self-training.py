@@ -1,7 +1,7 @@
 # The quickstart without masking: self-training and fairness alone.
 #
 # Paper: https://arxiv.org/abs/2206.02967
-# Measured: README.md, "What it does, and what was measured where"
+# Measured: docs/accuracy.md
 # Command: python tools/train.py \
 #     configs/must/quickstart_digits_self-training.py
 _base_ = ['quickstart_digits.py']
