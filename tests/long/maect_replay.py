@@ -45,7 +45,7 @@ def relative_error(ours, reference) -> float:
     )
 
 
-@DATASETS.register_module()
+@DATASETS.register_module(force=True)
 class RecordedFeatures(Dataset):
     """The recorded features of two views, step after step.
 
@@ -82,7 +82,7 @@ class RecordedFeatures(Dataset):
         )
 
 
-@MODELS.register_module()
+@MODELS.register_module(force=True)
 class RecordedEncoder(BaseModule):
     """Hands features through as if it had computed them.
 

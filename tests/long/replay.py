@@ -37,7 +37,7 @@ TERMS = ('loss_st', 'loss_fair', 'loss_mim', 'loss_align')
 HEAD_WIDTH = 64
 
 
-@DATASETS.register_module()
+@DATASETS.register_module(force=True)
 class RecordedViews(Dataset):
     """The recorded views, in the order in which the ranks consumed them.
 
