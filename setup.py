@@ -109,12 +109,14 @@ setup(
     long_description_content_type='text/markdown',
     license='Apache-2.0',
     python_requires='>=3.10',
-    packages=find_packages(include=['must_adapt', 'must_mm', 'must_mm.*']),
+    packages=find_packages(include=['must_mm_cli', 'must_mm', 'must_mm.*']),
     package_data={
         'must_mm.adapt': ['report.html.j2', 'review.js'],
         'must_mm.datasets': ['prompts/*.json'],
     },
-    entry_points={'console_scripts': ['must-adapt = must_adapt.command:main']},
+    entry_points={
+        'console_scripts': ['must-adapt = must_mm_cli.command:main']
+    },
     install_requires=[
         'filelock',
         'jinja2',

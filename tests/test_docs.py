@@ -41,7 +41,7 @@ SET_UP = (
 #: What a user has and a test has not: thirty epochs, downloads, a script
 #: that installing the package puts there.
 STAND_IN = {
-    'must-adapt photos': 'python -m must_adapt photos --epochs 1 --runs 1 '
+    'must-adapt photos': 'python -m must_mm_cli photos --epochs 1 --runs 1 '
     '--model {start}.json --pretrained {start}.pt'.format(
         start='work_dirs/quickstart/start/tiny_clip'
     ),
@@ -66,7 +66,7 @@ def clone(tmp_path_factory, short_quickstart):
     """A checkout with two epochs instead of thirty."""
     folder = tmp_path_factory.mktemp('clone')
     for name in (
-        'must_adapt',
+        'must_mm_cli',
         'must_mm',
         'benchmarks',
         'configs',
@@ -139,7 +139,7 @@ def help_of(*argv: str) -> str:
 def program_of(words: list[str]) -> tuple[str, ...]:
     """The words of a command that name what runs, parts of a tool too."""
     if words[0] == 'must-adapt':
-        return ('-m', 'must_adapt')
+        return ('-m', 'must_mm_cli')
     count = 2 if words[1] == '-m' else 1
     if words[count] in ('tools/benchmark.py', 'tools/analyze_logs.py'):
         count += 1

@@ -82,7 +82,7 @@ def test_wheel_carries_configs_and_tools(wheel):
     assert not any('benchmark' in name for name in modules)
     (scripts,) = (n for n in inside if n.endswith('entry_points.txt'))
     text = zipfile.ZipFile(wheel).read(scripts).decode()
-    assert 'must-adapt = must_adapt.command:main' in text
+    assert 'must-adapt = must_mm_cli.command:main' in text
 
 
 @pytest.mark.onedl
@@ -143,7 +143,7 @@ def test_it_says_what_is_missing_where_it_is_installed_alone(wheel, tmp_path):
     (tmp_path / 'photos').mkdir()
     for command in (
         ['-c', 'import must_mm'],
-        ['-m', 'must_adapt', 'photos', '--classes', 'cat, dog'],
+        ['-m', 'must_mm_cli', 'photos', '--classes', 'cat, dog'],
     ):
         done = subprocess.run(
             [sys.executable, '-S', *command],

@@ -9,7 +9,7 @@ import pkgutil
 from pathlib import Path
 from types import ModuleType
 
-PACKAGES = ('must_mm', 'must_adapt')
+PACKAGES = ('must_mm', 'must_mm_cli')
 #: Packages whose names are meant to be imported from them.
 FACADES = (
     'must_mm',

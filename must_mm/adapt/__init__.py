@@ -1,6 +1,6 @@
 """A folder of photos and a list of class names: ``must-adapt``."""
 
-from must_adapt.options import Options
+from must_mm_cli.options import Options
 
 from .result import Result
 from .run import adapt, dry_run, resume

@@ -4,7 +4,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from must_adapt.corrected import STATE
+from must_mm_cli.corrected import STATE
 
 from ..checkpoints.whole_file import write_whole
 from .labels import Known, not_measured, read_labels, save

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from must_adapt.clutter import is_clutter
+from must_mm_cli.clutter import is_clutter
 
 from ..transforms.loading import UnreadableImage, look_at
 

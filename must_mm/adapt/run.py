@@ -15,8 +15,8 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmpretrain.registry import MODELS, TASK_UTILS
 
-from must_adapt.corrected import corrected_folder
-from must_adapt.options import Options, check_given, check_out, load
+from must_mm_cli.corrected import corrected_folder
+from must_mm_cli.options import Options, check_given, check_out, load
 
 from ..checkpoints.whole_file import write_whole
 from ..evaluation.calibration import calibrated

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import open_clip
 
-from must_adapt.options import FILE, Options, check_at_sight
+from must_mm_cli.options import FILE, Options, check_at_sight
 
 from ..checkpoints.whole_file import write_whole
 from ..weights.clip_source import (

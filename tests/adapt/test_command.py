@@ -16,12 +16,12 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from must_adapt import options as checks
-from must_adapt.command import main, parse_args
-from must_adapt.options import Options, check_given, check_out, load
 from must_mm.adapt.images import SUFFIXES
 from must_mm.adapt.result import load_lines, summary
 from must_mm.adapt.task import check, check_model, save
+from must_mm_cli import options as checks
+from must_mm_cli.command import main, parse_args
+from must_mm_cli.options import Options, check_given, check_out, load
 from tests.tiny import ROOT
 
 PAGE = (ROOT / 'docs' / 'adapt.md').read_text()
@@ -80,7 +80,7 @@ def test_what_needs_no_library_is_said_without(argv, status):
     """Importing torch and MMPretrain would take seconds."""
     script = (
         'import sys\n'
-        'from must_adapt.command import main\n'
+        'from must_mm_cli.command import main\n'
         'try:\n'
         f'    status = main({argv!r})\n'
         'except SystemExit as error:\n'

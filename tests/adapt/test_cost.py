@@ -6,13 +6,13 @@ from dataclasses import replace
 import pytest
 import torch
 
-from must_adapt.options import Options
 from must_mm.adapt import cost as cost_module
 from must_mm.adapt.config import Data, clip_config, find_tower
 from must_mm.adapt.cost import Cost, measure, precision, this_machine
 from must_mm.adapt.plan import Images, make_plan
 from must_mm.adapt.settings import Machine, batch_size, choose
 from must_mm.adapt.task import Task
+from must_mm_cli.options import Options
 from tests.tiny import CLASSES
 
 

@@ -104,7 +104,7 @@ def test_every_public_name_is_in_the_reference(site):
     anchors = set()
     for path in (site / 'api').glob('*.html'):
         anchors |= Page(path).anchors
-    names = public('must_mm') + public('must_adapt')
+    names = public('must_mm') + public('must_mm_cli')
     for package in NAMES:
         module = importlib.import_module(package)
         for name in module.__all__:
