@@ -86,7 +86,7 @@ LIMITS = dict(
     class_growth=Limit(2.0, 3.0),
     lost_classes=Limit(0.25, 0.45),
     rank_loss=Limit(0.5, 0.75),
-    alignment=Limit(0.98, 0.995),
+    alignment=Limit(0.9, 0.97),
     start_disagreement=Limit(0.55, 0.7),
 )
 
