@@ -8,18 +8,9 @@
 #     configs/must/efficientnet-lite0_clothing_balanced.py
 # (with the start file that tools/benchmark.py photos has put there, and the
 # photos in data/clothing)
-_base_ = ['efficientnet-lite0_clothing.py']
+_base_ = ['efficientnet-lite0_clothing.py', '../_base_/must_balanced.py']
 
-model = dict(
-    masked_view='off',
-    pseudo_labels=dict(alignment=dict(type='BalancedLabels', strength=0.5)),
-)
+model = _base_.balanced
 train_pipeline = [*_base_.views, _base_.pack]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
-param_scheduler = dict(
-    _delete_=True,
-    type='WarmupCosineLR',
-    warmup_ratio=0.2,
-    end=3,
-    convert_to_iter_based=True,
-)
+param_scheduler = dict(_base_.warm_up, _delete_=True, end=3)

@@ -5,14 +5,9 @@
 # Top-1: not measured
 # Hardware: any; rates follow the total batch
 # Command: tools/dist_train.sh configs/must/vit-b32_cifar10.py 8 --amp
-_base_ = 'vit-b16_cifar10.py'
+_base_ = ['vit-b16_cifar10.py', '../_base_/must_patch32.py']
 
-model = dict(
-    backbone=dict(patch_size=32),
-    decoder=dict(encoder_stride=32),
-    mim_head=dict(patch_size=32),
-    start=dict(model='ViT-B-32'),
-)
+model = dict(**_base_.patches_of_32, start=dict(model='ViT-B-32'))
 mask = dict(_base_.mask, model_patch_size=32)
 train_pipeline = [*_base_.views, mask, _base_.pack]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))

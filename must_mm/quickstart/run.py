@@ -38,16 +38,20 @@ def options(root: Path) -> dict[str, object]:
     }
 
 
-def shortened(config: str, epochs: int | None) -> dict[str, object]:
-    """Config keys that train for other epochs than a config says."""
-    if epochs is None:
-        return {}
-    schedule = Config.fromfile(config_path(config)).param_scheduler
-    length = 'T_max' if 'T_max' in schedule else 'end'
+def epoch_keys(cfg: Config, epochs: int) -> dict[str, object]:
+    """Config keys by which a recipe of any schedule trains for epochs."""
+    length = 'T_max' if 'T_max' in cfg.param_scheduler else 'end'
     return {
         'train_cfg.max_epochs': epochs,
         f'param_scheduler.{length}': epochs,
     }
+
+
+def shortened(config: str, epochs: int | None) -> dict[str, object]:
+    """Config keys that train for other epochs than a config says."""
+    if epochs is None:
+        return {}
+    return epoch_keys(Config.fromfile(config_path(config)), epochs)
 
 
 def train(config: str, work_dir: Path, keys: dict[str, object]) -> None:

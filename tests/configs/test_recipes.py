@@ -10,6 +10,7 @@ from mmengine.config import Config
 from mmpretrain.registry import DATASETS, MODELS
 
 from must_mm.datasets.names import NAMES
+from must_mm.quickstart.run import epoch_keys
 from must_mm.utils.paths import config_path
 from must_mm.weights.text import read_classes, read_templates
 from tests.tiny import ROOT, build
@@ -142,6 +143,9 @@ def test_balanced_recipes_differ_in_what_they_say(name):
         'custom_hooks',
         'train_pipeline',
         'train_dataloader',
+        # the names by which the recipe takes them
+        'balanced',
+        'warm_up',
     }
 
 
@@ -244,7 +248,7 @@ def test_one_iteration(name, roots, no_checksums, tmp_path):
         'train_dataloader.dataset.data_root': root,
         'test_dataloader': few,
         'test_dataloader.dataset.data_root': root,
-        'train_cfg.max_epochs': 1,
+        **epoch_keys(cfg, 1),
         # the same images and pipeline as the test
         'val_dataloader': None,
         'val_cfg': None,
@@ -256,8 +260,6 @@ def test_one_iteration(name, roots, no_checksums, tmp_path):
     }
     # a CPU has no gradient scaling; the wrapper is MMEngine's own
     changes['optim_wrapper.type'] = 'OptimWrapper'
-    length = 'T_max' if 'T_max' in cfg.param_scheduler else 'end'
-    changes[f'param_scheduler.{length}'] = 1
     cfg.merge_from_dict(changes)
     for loader in (cfg.train_dataloader, cfg.test_dataloader):
         # serialising is for workers, and collects all garbage first

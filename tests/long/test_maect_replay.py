@@ -12,6 +12,7 @@ from tests.long.maect_replay import (
     compare_maect,
     maect_replay_config,
 )
+from tests.long.recordings import config_change, perturbed
 from tests.long.replay import main, replay
 from tests.tiny import DATA
 
@@ -65,25 +66,6 @@ def test_tool_passes(capsys):
     assert len(rows) == len(STEPWISE) + len(FINAL) + 1
 
 
-def perturbed(tmp_path, change, name=RECORDINGS[1]):
-    """A copy of a recording with something changed."""
-    with np.load(DATA / f'{name}.npz') as data:
-        content = {key: data[key].copy() for key in data.files}
-    change(content)
-    path = tmp_path / 'perturbed.npz'
-    np.savez(path, **content)
-    return path
-
-
-def config_change(**changes):
-    def change(content):
-        config = json.loads(str(content['config']))
-        assert changes.keys() <= config.keys()
-        content['config'] = np.array(json.dumps({**config, **changes}))
-
-    return change
-
-
 def all_one_sample(content):
     """No entry may then be a neighbour of any other."""
     for step in range(5):
@@ -100,7 +82,7 @@ def all_one_sample(content):
 )
 def test_another_setting_fails(tmp_path, change, row):
     """The test of the test: what is off is seen, in the right row."""
-    assert rows_of(perturbed(tmp_path, change))[row] > 1e-4
+    assert rows_of(perturbed(tmp_path, change, RECORDINGS[1]))[row] > 1e-4
 
 
 @pytest.fixture(scope='module')
@@ -140,12 +122,12 @@ def test_another_reference_value_fails_in_its_row(run, tmp_path, key, row):
         whole = np.issubdtype(value.dtype, np.integer)
         content[key] = value + 1 if whole else value * 1.001
 
-    rows = run(perturbed(tmp_path, change))
+    rows = run(perturbed(tmp_path, change, RECORDINGS[1]))
     assert {r.name for r in rows if not r.error <= 1e-4} == {row}
 
 
 def test_random_draws_cannot_be_replayed(tmp_path):
-    path = perturbed(tmp_path, config_change(topk=5))
+    path = perturbed(tmp_path, config_change(topk=5), RECORDINGS[1])
     with pytest.raises(ValueError, match='random draws from the 5 nearest'):
         replay(path)
 

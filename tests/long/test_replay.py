@@ -7,6 +7,7 @@ import pytest
 import torch
 from mmengine.runner import Runner
 
+from tests.long.recordings import config_change, perturbed
 from tests.long.replay import (
     TERMS,
     RecordedViews,
@@ -66,25 +67,6 @@ def test_rows():
     assert all(0 <= row.error <= 1e-4 for row in rows), rows
 
 
-def perturbed(tmp_path, change, name='must_basic'):
-    """A copy of a recording with something changed."""
-    with np.load(DATA / f'{name}.npz') as data:
-        content = {key: data[key].copy() for key in data.files}
-    change(content)
-    path = tmp_path / 'perturbed.npz'
-    np.savez(path, **content)
-    return path
-
-
-def config_change(**changes):
-    def change(content):
-        config = json.loads(str(content['config']))
-        assert changes.keys() <= config.keys()
-        content['config'] = np.array(json.dumps({**config, **changes}))
-
-    return change
-
-
 def value_change(key, index, factor=1.001):
     def change(content):
         content[key][index] *= factor
@@ -116,7 +98,7 @@ def test_another_setting_or_input_fails(tmp_path, change, rows):
             content['mask'][1, 2] = 1 - content['mask'][1, 2]
 
         rows = {'loss_mim'}
-    (found,) = replay(perturbed(tmp_path, change))
+    (found,) = replay(perturbed(tmp_path, change, RECORDINGS[0]))
     failed = {row.name for row in found if not row.error <= 1e-4}
     assert rows <= failed
 
@@ -146,7 +128,8 @@ def test_another_reference_value_fails_in_its_row(
 ):
     """A change of one per mille against a tolerance of 0.1 per mille."""
     factor = 1.02 if key == 'log' else 1.001  # as the largest of a column
-    path = perturbed(tmp_path, value_change(key, index, factor))
+    change = value_change(key, index, factor)
+    path = perturbed(tmp_path, change, RECORDINGS[0])
     rows = basic_run(path)
     assert {r.name for r in rows if not r.error <= 1e-4} == {row}
 
@@ -173,7 +156,8 @@ def basic_run(tmp_path_factory):
 
 def test_undefined_error_is_a_failure(tmp_path):
     """NaN is within no tolerance."""
-    path = perturbed(tmp_path, value_change('log', (0, 0), float('nan')))
+    change = value_change('log', (0, 0), float('nan'))
+    path = perturbed(tmp_path, change, RECORDINGS[0])
     assert main([str(path)]) == 1
 
 
