@@ -42,7 +42,8 @@ class Options:
         eval: Folder of labelled images, one folder in it for each class, to
             measure.
         out: New folder for all that is written.
-        class_prior: uniform, or name=share,... or a file of them.
+        class_prior: uniform, or name=share,... or a file of them; by default
+            uniform, or what labels clearly speak for.
         fairness_weight: How much predictions are pulled towards the class
             prior.
         network: Which one is exported and predicts.
@@ -68,7 +69,7 @@ class Options:
     )
     eval: str | None = field(default=None, metadata=dict(metavar='FOLDER'))
     out: str = field(default='adapted', metadata=dict(metavar='DIR'))
-    class_prior: str | dict | None = 'uniform'
+    class_prior: str | dict | None = None
     fairness_weight: float = field(default=1.0, metadata=dict(type=float))
     network: str = field(default=NETWORKS[0], metadata=dict(choices=NETWORKS))
     epochs: int | None = field(default=None, metadata=dict(type=int))

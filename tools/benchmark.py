@@ -1,4 +1,4 @@
-"""What is measured: tools/benchmark.py accuracy|step|data|photos|scaling."""
+"""What is measured: tools/benchmark.py NAME."""
 
 import sys
 from importlib import import_module
@@ -7,6 +7,7 @@ from pathlib import Path
 #: Module of each benchmark.
 PARTS = dict(
     accuracy='accuracy.command',
+    corrections='corrections.command',
     step='step',
     data='data',
     photos='photo_experiment',

@@ -40,11 +40,18 @@ def parser() -> argparse.ArgumentParser:
     add('--draws', type=int, nargs='+', default=[0, 1, 2, 3])
     add(
         '--part',
-        choices=['val', 'test'],
+        choices=['val', 'test', 'train'],
         default='val',
-        help='part in the table; test only once, after all choices',
+        help='part in the table; test only once, after all choices; train '
+        'with --trust',
     )
     add('--table', action='store_true', help='print the table, train nothing')
+    add(
+        '--trust',
+        action='store_true',
+        help='print how far confidences, estimates of the accuracy and the '
+        'choice of a run can be believed; train nothing',
+    )
     add(
         '--share',
         default='1/1',
@@ -58,6 +65,11 @@ def main(argv: list[str]) -> None:
     """Run what is missing, then print the table."""
     args = parser().parse_args(argv)
     results = args.results or args.root / 'accuracy.jsonl'
+    if args.trust:
+        from .trust import read_runs, report
+
+        print(report(read_runs(args.root, args.part)))
+        return
     if not args.table:
         _run_missing(args, results)
     print(table(read_results(results), args.part))

@@ -22,6 +22,7 @@ from ..utils.machine import (
 )
 from .progress import silence
 from .settings import MEMORY_SHARE, Machine
+from .side_by_side import gpus
 
 
 def this_machine() -> Machine:
@@ -33,6 +34,7 @@ def this_machine() -> Machine:
         cores(),
         amp=device == 'cuda' or (device == 'cpu' and cpu_has_bfloat16()),
         shared=shared_memory(),
+        devices=max(1, len(gpus())),
     )
 
 

@@ -1,20 +1,25 @@
 """What will be run: images, config, cost; nothing is written or fetched."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import ceil
 from pathlib import Path
 
 from ..weights.clip_source import find_model, find_weights
 from ..weights.origin import function_of
-from .config import Data, clip_config, find_tower, load_config, own_config
+from .clip_config import clip_config, find_tower
+from .config_parts import Data
+from .config_text import load_config
 from .cost import Cost, measure, precision, this_machine
 from .images import SUFFIXES, dark_images, search, split_readable
+from .own_config import own_config
 from .progress import Progress, duration
 from .settings import BATCH, Machine, choose, shorter, workers
 from .task import Task
 
 RUNS, PATIENCE = 3, 3600  # runs, if all of them take fewer seconds
 TRAINED = 'trained.txt'  # lists the images that train, if not all do
+ESTIMATED = 'estimated from the labels'
 
 
 @dataclass(frozen=True)
@@ -124,17 +129,46 @@ class Plan:
     whole: tuple[int, float | None] | None = None
     trained: int = 0
 
-    def runs(self, task: Task, images: Images) -> int:
+    def runs(self, task: Task) -> int:
         """How many runs there will be: three if they take under an hour."""
         if task.options.runs is not None:
             return task.options.runs
-        loader = self.cfg['train_dataloader']
-        seconds = self.cost.seconds(
-            len(images.names),
+        return RUNS if self.seconds(RUNS) < PATIENCE else 1
+
+    def seconds(self, runs: int) -> float:
+        """Expected wall time of all runs, as many at a time as GPUs."""
+        one = self.cost.seconds(
+            self.trained,
             self.cfg['train_cfg']['max_epochs'],
-            loader['num_workers'],
+            self.cfg['train_dataloader']['num_workers'],
         )
-        return RUNS if RUNS * seconds < PATIENCE else 1
+        return ceil(runs / max(1, self.machine.devices)) * one
+
+    def _runs(self, task: Task) -> str:
+        """How many runs, why, and in which order."""
+        chosen, runs = task.options.runs is None, self.runs(task)
+        if runs == 1:
+            hour = f'1: {RUNS} would take {duration(self.seconds(RUNS))}'
+            return hour if chosen else '1'
+        at_once = min(runs, self.machine.devices)
+        return (
+            f'{runs}, from seed {task.options.seed} on, '
+            + (
+                f'{at_once} at a time, one a GPU'
+                if at_once > 1
+                else 'one after another'
+            )
+            + ', as all take less than an hour' * chosen
+        )
+
+    def _prior(self, task: Task) -> str:
+        """Where the class prior comes from."""
+        fairness = self.cfg['model']['head'].get('fairness') or {}
+        if task.prior:
+            return 'as given'
+        if not fairness.get('prior'):
+            return 'uniform'
+        return 'as in the config' if task.config else ESTIMATED
 
     @staticmethod
     def _labels_and_rejects(task: Task) -> dict[str, str]:
@@ -153,8 +187,7 @@ class Plan:
         count, epochs = len(images.names), cfg['train_cfg']['max_epochs']
         loader = cfg['train_dataloader']
         batch, processes = loader['batch_size'], loader['num_workers']
-        seconds = self.cost.seconds(self.trained, epochs, processes)
-        runs = self.runs(task, images)
+        seconds = self.seconds(self.runs(task))
         memory = self.cost.memory(batch) / 2**30
         optimizer = cfg['optim_wrapper']['optimizer']
         fairness = cfg['model']['head'].get('fairness') or {}
@@ -175,22 +208,19 @@ class Plan:
             **self._labels_and_rejects(task),
             'training': f'{epochs} epochs of {self.trained // batch} steps '
             f'of {batch} images',
-            'runs': f'{runs}, from seed {options.seed} on'
-            + (', as all take less than an hour' * (options.runs is None))
-            if runs > 1
-            else '1',
+            'runs': self._runs(task),
             'learning rate': f'{optimizer["lr"]:.3g}',
             'fairness weight': f'{fairness.get("loss_weight", 1.0):g}'
             if fairness
             else '0',
-            'class prior': 'as given' if task.prior else 'uniform',
+            'class prior': self._prior(task),
             'exported network': options.network,
             'seed': str(options.seed),
             'device': f'{self.machine.device}, {self.machine.cores} cores, '
             f'{processes} loader processes',
             'precision': _precision_words(cfg),
-            'expected time': f'{duration(runs * seconds)}, measured on a '
-            'few steps with random weights',
+            'expected time': f'{duration(seconds)}, measured on a few steps '
+            'with random weights',
             'expected memory': f'{memory:.1f} GiB beside the libraries'
             + self._price(),
         }
@@ -289,6 +319,9 @@ def make_plan(
         after=after,
     )
     machine, options = this_machine(), task.options
+    at_once = min(machine.devices, options.runs or RUNS)
+    if at_once > 1:  # that share the cores
+        machine = replace(machine, cores=max(1, machine.cores // at_once))
     paths = [str(task.folder / name) for name in images.names[:4]]
     common = dict(
         fairness=task.fairness, network=options.network, seed=options.seed

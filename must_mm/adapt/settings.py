@@ -24,6 +24,7 @@ class Machine:
         amp: Whether it is faster in mixed precision.
         shared: Free bytes of the shared memory that batches pass through;
             ``None`` without a bound.
+        devices: GPUs that runs may have to themselves, at a time.
     """
 
     device: str
@@ -31,6 +32,7 @@ class Machine:
     cores: int
     amp: bool = False
     shared: int | None = None
+    devices: int = 1
 
 
 @dataclass(frozen=True)
@@ -39,18 +41,13 @@ class Tower:
 
     Attributes:
         size: Side of its images, in pixels.
-        stride: Pixels between places of its feature map; the patch size of
-            a vision transformer.
         width: Channels of its tokens or of its last stage.
         depth: Number of blocks or stages.
-        channels: Channels of the feature map.
     """
 
     size: int
-    stride: int
     width: int
     depth: int
-    channels: int
 
 
 @dataclass(frozen=True)

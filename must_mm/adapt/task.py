@@ -188,7 +188,7 @@ def save(task: Task, out: Path) -> None:
         class_prior=(
             dict(zip(task.classes, task.prior, strict=True))
             if task.prior
-            else 'uniform'
+            else given.class_prior
         ),
         eval=given.eval_folder and str(given.eval_folder),
         out=str(out),

@@ -230,7 +230,7 @@ def test_ctrl_c_says_how_to_go_on(line, tmp_path, capsys, monkeypatch):
         time.sleep(30)  # another thread may be the one to receive it
         raise AssertionError('the signal was ignored')
 
-    monkeypatch.setattr('must_mm.adapt.run.look', interrupted)
+    monkeypatch.setattr('must_mm.adapt.passes.look', interrupted)
     images = line.pop('IMAGES')
     argv = [images, *(text for pair in line.items() for text in pair)]
     # the tests themselves may run in the background, where it is ignored
@@ -394,7 +394,7 @@ def test_ctrl_c_while_a_checkpoint_is_written(
         finally:
             raise RuntimeError('unexpected pos 64 vs 0')
 
-    monkeypatch.setattr('must_mm.adapt.run.train', write)
+    monkeypatch.setattr('must_mm.adapt.training.train', write)
     images = line.pop('IMAGES')
     argv = [images, *(text for pair in line.items() for text in pair)]
     assert main(argv) == 130

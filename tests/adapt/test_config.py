@@ -6,13 +6,10 @@ import torch
 from mmengine.config import Config
 from mmpretrain.registry import MODELS
 
-from must_mm.adapt.config import (
-    Data,
-    clip_config,
-    config_text,
-    find_tower,
-    own_config,
-)
+from must_mm.adapt.clip_config import clip_config, find_tower
+from must_mm.adapt.config_parts import Data
+from must_mm.adapt.config_text import config_text
+from must_mm.adapt.own_config import own_config
 from must_mm.adapt.settings import Machine, Tower, choose
 from must_mm.engine.autocast import mixed_precision
 from must_mm.runs.batch_rule import follow_batch
@@ -26,7 +23,7 @@ def data(tmp_path):
 
 
 def test_read_back_it_is_the_same(data, clip, tmp_path):
-    tower = Tower(size=32, stride=8, width=32, depth=2, channels=32)
+    tower = Tower(size=32, width=32, depth=2)
     settings = choose(100, tower, Machine('cuda', 2**33, 4, True), 0, 1)
     cfg = clip_config(data, clip, tower, settings)
     text = config_text(cfg, 'First line.\n\nAnother.')
@@ -48,7 +45,7 @@ def own(data, clip, tmp_path):
     """Write a MUST config with other keys; return its path."""
 
     def write(**changes):
-        tower = Tower(size=32, stride=8, width=32, depth=2, channels=32)
+        tower = Tower(size=32, width=32, depth=2)
         settings = choose(100, tower, Machine('cpu', 2**33, 1), 0, 1)
         cfg = clip_config(data, clip, tower, settings)
         path = tmp_path / 'own.py'
@@ -107,9 +104,9 @@ def test_single_tuples_and_odd_keys():
 @pytest.mark.parametrize(
     ('name', 'expected'),
     [
-        ('ViT-B-16', Tower(224, 16, 768, 12, 768)),
-        ('ViT-B-16-quickgelu', Tower(224, 16, 768, 12, 768)),
-        ('ViT-L-14', Tower(224, 14, 1024, 24, 1024)),
+        ('ViT-B-16', Tower(224, 768, 12)),
+        ('ViT-B-16-quickgelu', Tower(224, 768, 12)),
+        ('ViT-L-14', Tower(224, 1024, 24)),
     ],
 )
 def test_towers_by_name(name, expected):
@@ -126,7 +123,7 @@ def test_a_tower_that_is_no_plain_transformer(data, tmp_path):
     )
     open_clip.add_model_config(tmp_path / 'toy_rn.json')
     tower = find_tower('toy_rn')
-    assert (tower.size, tower.stride, tower.channels) == (64, 32, 16)
+    assert (tower.size, tower.width, tower.depth) == (64, 256, 4)
     weights = tmp_path / 'toy_rn.pt'
     torch.save({}, weights)
     settings = choose(100, tower, Machine('cpu', 2**33, 2), 0, 1)

@@ -62,6 +62,22 @@ def test_several_runs_are_asked_together(first):
     assert any(torch.equal(model[name], state[name]) for state in checkpoints)
 
 
+def test_side_by_side_runs_end_like_those_in_turn(
+    first, options, tmp_path, monkeypatch
+):
+    """Processes of their own, on GPUs that are pretended."""
+    monkeypatch.setattr('must_mm.adapt.training.gpus', lambda: ['0', '1'])
+    out = tmp_path / 'out'
+    adapt(**{**options, 'runs': 2}, out=str(out), reject=0.25)
+    for run in ('run', 'run-2'):
+        ours, theirs = (
+            load_tensors(next((folder / run).glob('epoch_*.pth')))
+            for folder in (out, first[0])
+        )
+        assert_same_tensors(ours['state_dict'], theirs['state_dict'])
+    assert exported(out).name == exported(first[0]).name
+
+
 def test_rejected_images_do_not_train(first):
     out, result = first
     table = rows(out / 'predictions.csv')

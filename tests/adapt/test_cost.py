@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from must_mm.adapt import cost as cost_module
-from must_mm.adapt.config import Data, clip_config, find_tower
+from must_mm.adapt.clip_config import clip_config, find_tower
+from must_mm.adapt.config_parts import Data
 from must_mm.adapt.cost import Cost, measure, precision, this_machine
 from must_mm.adapt.plan import Images, make_plan
 from must_mm.adapt.settings import Machine, batch_size, choose

@@ -15,11 +15,11 @@ from mmengine.config import Config
 from mmpretrain import ImageClassificationInferencer
 from mmpretrain.registry import TASK_UTILS
 
-from must_mm.adapt import adapt, dry_run, resume
-from must_mm.adapt import run as run_module
+from must_mm.adapt import adapt, dry_run, resume, training
+from must_mm.adapt.lists import write_lists
+from must_mm.adapt.outcome import read_curves
 from must_mm.adapt.plan import Images
 from must_mm.adapt.result import Evaluation
-from must_mm.adapt.run import read_curves, write_lists
 from must_mm.checkpoints.plain import load_tensors
 from must_mm.transforms.loading import read_image
 from must_mm.weights.publish import load_published
@@ -317,14 +317,14 @@ def test_an_image_that_goes_while_training_is_skipped(
     photos, eval_ = tmp_path / 'photos', tmp_path / 'eval'
     shutil.copytree(options['images'], photos)
     shutil.copytree(labelled, eval_)
-    train, gone = run_module.train, sorted(eval_.rglob('*.png'))[0]
+    train, gone = training.train, sorted(eval_.rglob('*.png'))[0]
 
     def go_then_train(*args):
         (photos / 'bee' / '2.png').unlink()
         gone.unlink()
         return train(*args)
 
-    monkeypatch.setattr(run_module, 'train', go_then_train)
+    monkeypatch.setattr(training, 'train', go_then_train)
     out = tmp_path / 'out'
     result = adapt(
         **dict(options, images=str(photos)), out=str(out), eval=str(eval_)
@@ -358,14 +358,14 @@ def test_a_renamed_folder_goes_on_with_its_own_lists(
     old.mkdir()
     (old / 'images.txt').write_text('\n'.join(other) + '\n')
     trained = []
-    train = run_module.train
+    train = training.train
 
     def look_then_train(config, *args):
         cfg = Config.fromfile(config)
         trained.append(cfg.train_dataloader.dataset.ann_file)
         return train(config, *args)
 
-    monkeypatch.setattr(run_module, 'train', look_then_train)
+    monkeypatch.setattr(training, 'train', look_then_train)
     result = resume(new)
     assert trained == [str(new / 'images.txt')]
     assert len(result.predictions) == 24

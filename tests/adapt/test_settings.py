@@ -14,9 +14,9 @@ from must_mm.adapt.settings import (
 
 GIB = 2**30
 CPU, GPU = Machine('cpu', 8 * GIB, 2), Machine('cuda', 80 * GIB, 16)
-TINY = Tower(size=32, stride=8, width=128, depth=4, channels=128)
-BASE = Tower(size=224, stride=16, width=768, depth=12, channels=768)
-LARGE = Tower(size=224, stride=14, width=1024, depth=24, channels=1024)
+TINY = Tower(size=32, width=128, depth=4)
+BASE = Tower(size=224, width=768, depth=12)
+LARGE = Tower(size=224, width=1024, depth=24)
 
 
 def test_the_quickstart():

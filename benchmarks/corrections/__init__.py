@@ -1,0 +1,1 @@
+"""What labels given by a person bring, chosen by review or by chance."""

@@ -1,0 +1,90 @@
+"""What labels bring: tools/benchmark.py corrections ROOT [options].
+
+From the result of a balanced run, training goes on with the labels of some
+images, as must-adapt --resume DIR --labels FILE does. Each correction is
+added to a file of results as it ends; the command skips what is there, so it
+may be stopped and started again. ROOT may be that of the accuracy benchmark,
+whose starts and views are used.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from itertools import product
+from pathlib import Path
+
+from ..accuracy.table import read_results
+from .table import table
+
+
+def parser() -> argparse.ArgumentParser:
+    """Build the command line."""
+    found = argparse.ArgumentParser(
+        prog='benchmark.py corrections',
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = found.add_argument
+    add('root', type=Path, help='folder of starts, images, views, results')
+    add('--results', type=Path, help='default: ROOT/corrections.jsonl')
+    add('--mnist', type=Path, help='npz file of train, val and test part')
+    add(
+        '--task',
+        default='digits',
+        choices=['digits', 'unbalanced', 'lacking', 'mnist-cut', 'mnist'],
+    )
+    add('--start', type=int, default=3, help='seed of the start model')
+    add('--draws', type=int, nargs='+', default=[0, 1, 2, 3, 4])
+    add('--counts', type=int, nargs='+', default=[0, 10, 20, 50, 100])
+    add(
+        '--choices',
+        nargs='+',
+        default=['review', 'chance'],
+        choices=['review', 'chance', 'review-even'],
+        help='review-even leaves the class prior uniform',
+    )
+    add('--part', choices=['val', 'test', 'rest'], default='test')
+    add('--table', action='store_true', help='print the table, train nothing')
+    return found
+
+
+def main(argv: list[str]) -> None:
+    """Run what is missing, then print the table."""
+    args = parser().parse_args(argv)
+    results = args.results or args.root / 'corrections.jsonl'
+    if not args.table:
+        _run_missing(args, results)
+    print(table(read_results(results), args.part))
+
+
+def _run_missing(args: argparse.Namespace, results: Path) -> None:
+    from .training import NOTHING, Job, run
+
+    jobs = [
+        Job(args.task, args.start, draw, choice if count else NOTHING, count)
+        for draw, count, choice in product(
+            args.draws, args.counts, args.choices
+        )
+    ]
+    for job in dict.fromkeys(jobs):
+        done = {
+            tuple(result[name] for name in vars(job))
+            for result in read_results(results)
+        }
+        if tuple(vars(job).values()) in done:
+            continue
+        result = run(args.root, job, args.mnist)
+        with results.open('a') as file:
+            file.write(json.dumps(result) + '\n')
+        print(
+            *vars(job).values(),
+            f'{result["wrong"]} were wrong:',
+            *(
+                f'{part} {result["before"][part]["accuracy"]} -> '
+                f'{result["after"][part]["accuracy"]}'
+                for part in result['after']
+            ),
+            f'{result["seconds"]:.0f} s',
+            flush=True,
+        )

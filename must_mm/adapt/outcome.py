@@ -1,0 +1,187 @@
+"""From what the runs say to the result, its table and its page."""
+
+from dataclasses import replace
+from itertools import chain
+from pathlib import Path
+
+from ..evaluation.calibration import calibrated
+from ..utils.scalars import read_scalars
+from ..utils.versions import installed_versions
+from .answer import Answer
+from .fallback import fallback_of
+from .labels import write_review
+from .passes import Passes, without_gone
+from .plan import Images
+from .predict import REJECTED, evaluation, predictions, skew, write_csv
+from .preparation import Job
+from .report import write_report
+from .result import Evaluation, Prediction, Result
+from .task import Task
+from .trust import reliability, strangeness, together, trust_of
+
+_NO_CURVES = {'step', 'iter', 'epoch', 'time', 'data_time', 'memory'}
+
+
+def conclude(
+    job: Job,
+    before: Passes,
+    answer: Answer,
+    notes: dict[str, str],
+    run: Path,
+    seconds: dict[str, float],
+) -> Result:
+    """Put together what is reported.
+
+    Args:
+        job: The run.
+        before: What the start made of the images.
+        answer: What the runs make of them.
+        notes: What is to be said of single images.
+        run: Folder of the exported run.
+        seconds: Wall time of each stage.
+    """
+    task, runs = job.task, job.runs
+    images, before, said = without_gone(task, job.images, before, answer.said)
+    temperature = answer.temperatures[answer.best]
+    seen, seen_labelled = said[answer.best]
+    probs, agreed, _ = together([one for one, _ in said], answer.temperatures)
+    measured, reliable = None, []
+    if images.labelled:
+        labels = [label for _, label in images.labelled]
+        after = calibrated(seen_labelled.logits, temperature)
+        measured = evaluation(labels, before[1].logits, after)
+        reliable = reliability(after, labels, task.classes)
+    found = predictions(
+        task.folder,
+        images.names,
+        before[0].probabilities,
+        probs,
+        agreed,
+        strangeness(before[0]),
+        notes,
+        job.known.labels,
+    )
+    trust = trust_of(
+        found,
+        before[0],
+        seen,
+        probs,
+        temperature,
+        runs,
+        task.options.review,
+        task.options.seed,
+        [i for i, p in enumerate(found) if p.note],
+    )
+    curves = read_curves(run)
+    words = dict(
+        job.words,
+        threshold=f'{job.cfg.model.head.threshold:g}',
+        temperature=f'{temperature:g}',
+    )
+    if runs > 1:
+        words['exported run'] = f'{answer.best + 1} of {runs}'
+    return Result(
+        folder=task.folder,
+        classes=task.classes,
+        predictions=found,
+        skipped=images.skipped,
+        evaluation=measured,
+        curves=curves,
+        settings=words,
+        versions=installed_versions(),
+        seconds=seconds,
+        warnings=warnings_of(task, job.prior, images, found, measured, curves),
+        fallback=fallback_of(run),
+        trust=replace(trust, reliability=reliable),
+        out=job.out,
+    )
+
+
+def write_result(result: Result) -> None:
+    """Write ``predictions.csv``, ``review.csv`` and the page."""
+    out, classes = result.out, result.classes
+    write_csv(result.predictions, classes, out / 'predictions.csv')
+    write_review(result.trust.review, classes, out / 'review.csv')
+    write_report(result, out / 'report.html')
+
+
+def read_curves(run: Path) -> dict[str, list[tuple[int, float]]]:
+    """Read what MMEngine logged while training, interrupted or not.
+
+    Args:
+        run: Folder of the run, with a folder for each part of it.
+
+    Returns:
+        For each name its values as (step, value).
+    """
+    curves: dict[str, dict[int, float]] = {}
+    for scalars in chain.from_iterable(read_scalars(run)):
+        if 'loss' not in scalars:
+            continue
+        for name in scalars.keys() - _NO_CURVES:
+            curves.setdefault(name, {})[scalars['step']] = scalars[name]
+    return {name: sorted(curves[name].items()) for name in sorted(curves)}
+
+
+def warnings_of(
+    task: Task,
+    prior: list[float] | None,
+    images: Images,
+    found: list[Prediction],
+    measured: Evaluation | None,
+    curves: dict[str, list[tuple[int, float]]],
+) -> list[str]:
+    """What the reader should know before trusting the result."""
+    texts = [*task.notes, *images.notes]
+    if images.skipped:
+        texts.append(
+            f'{len(images.skipped)} images could not be read and were skipped'
+        )
+    if len(found) < 10 * len(task.classes):
+        texts.append(
+            f'{len(found)} images of {len(task.classes)} classes are few: '
+            'little can be learned from them'
+        )
+    balanced = task.options.fairness_weight > 0
+    trained = [p for p in found if p.note != REJECTED]
+    for who, labels in (
+        ('zero-shot', [p.zero_shot for p in trained]),
+        ('adapted', [p.label for p in trained]),
+    ):
+        skewed = skew(labels, task.classes, prior)
+        if skewed:
+            texts.append(
+                f'the {who} predictions are skewed ({"; ".join(skewed)})'
+                + (
+                    ': training pulls them towards the class prior; if the '
+                    'folder is not balanced like that, state --class-prior, '
+                    'or use --fairness-weight 0'
+                    if balanced
+                    else ''
+                )
+            )
+    confident = curves.get('conf_ratio', [])
+    if confident and confident[-1][1] < 0.05:
+        texts.append(
+            'at the end fewer than 5 % of the images had a confident '
+            'pseudo-label: lower model.head.threshold in config.py'
+        )
+    if measured:
+        before, after = map(
+            Evaluation.accuracy, (measured.before, measured.after)
+        )
+        if after < before:
+            texts.append(
+                f'accuracy fell from {100 * before:.1f} to '
+                f'{100 * after:.1f} %: keep the zero-shot classifier'
+            )
+        seen = {label for _, label in images.labelled}
+        absent = [n for i, n in enumerate(task.classes) if i not in seen]
+        if absent:
+            texts.append(f'no labelled images of: {", ".join(absent)}')
+        if task.eval_folder.is_relative_to(task.folder):
+            texts.append(
+                'the labelled images lie in the folder that was trained on; '
+                'their labels were not used'
+            )
+    return texts
