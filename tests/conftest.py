@@ -32,6 +32,12 @@ torch.set_num_threads(1)
 init_default_scope('mmpretrain')  # as every run of a config does
 
 
+def pytest_collection_modifyitems(items: list) -> None:
+    """Files with slow tests first: no process is left alone with one."""
+    slow = {item.path for item in items if item.get_closest_marker('slow')}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 @pytest.fixture(autouse=True)
 def private_cache(tmp_path, monkeypatch):
     """Keep the cache of zero-shot classifiers out of the user's home."""

@@ -26,8 +26,10 @@ part 'lint, format, imports'
 .venv-test/bin/python -m ruff check .
 .venv-test/bin/python -m ruff format --check .
 .venv-test/bin/lint-imports --no-cache
-# a process per core; files stay whole, for the fixtures they share
+# a process per core; files stay whole, for the fixtures they share, and in
+# the order of tests/conftest.py
 parallel='--numprocesses=auto --maxprocesses=8 --dist=loadfile'
+parallel+=' --no-loadscope-reorder'
 part 'suite'
 .venv-test/bin/python -m pytest $parallel "$@"
 

@@ -14,6 +14,7 @@ import must_mm
 from tests.browser import images, overflow, requests, show
 from tests.tiny import ROOT
 
+pytestmark = pytest.mark.slow
 sphinx = pytest.importorskip('sphinx.application')
 NAMES = ('must_mm', 'must_mm.adapt', 'must_mm.datasets', 'must_mm.evaluation')
 
