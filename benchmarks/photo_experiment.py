@@ -18,6 +18,7 @@ from must_mm.utils.paths import config_path
 from must_mm.utils.scalars import read_scalars
 
 CONFIG = 'must/efficientnet-lite0_clothing.py'
+BALANCED = 'must/efficientnet-lite0_clothing_balanced.py'
 NO_RECONSTRUCTION = {'model.decoder': None, 'model.mim_head': None}
 NO_ALIGNMENT = {'model.align_loss': None}
 SETTINGS = {
@@ -25,8 +26,9 @@ SETTINGS = {
     'MUST': {},
     'MUST without reconstruction': NO_RECONSTRUCTION,
     'MUST without alignment': NO_ALIGNMENT,
+    'balanced': {},
 }
-COMPARED = ['self-training', 'MUST']
+COMPARED = ['self-training', 'MUST', 'balanced']
 METRICS = {'overall': 'accuracy/top1', 'class mean': 'single-label/recall'}
 
 
@@ -80,7 +82,8 @@ def experiment_config(
     for part in ('train', 'validation', 'test'):
         if not (photos / part).is_dir():
             raise FileNotFoundError(f'there is no folder {photos / part}')
-    cfg = Config.fromfile(config_path(CONFIG))
+    config = BALANCED if setting == 'balanced' else CONFIG
+    cfg = Config.fromfile(config_path(config))
     cfg.merge_from_dict(
         {
             **{

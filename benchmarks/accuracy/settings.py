@@ -12,8 +12,23 @@ CONFIGS = {
     'balanced': 'must/quickstart_digits_balanced.py',
 }
 WITH_PRIOR = '+prior'
+#: One thing changed in the config of the balanced setting.
+VARIANTS = {
+    'running-mean': dict(
+        alignment=dict(_delete_=True, type='DistributionAlignment')
+    ),
+    'estimated-prior': dict(alignment=dict(prior='auto')),
+    'truncated-gaussian': dict(weights=dict(type='TruncatedGaussianWeights')),
+    'adaptive-threshold': dict(weights=dict(type='SelfAdaptiveThreshold')),
+    'prototypes': dict(prototypes=dict(type='Prototypes')),
+    'anchor': dict(anchor=dict(type='StartAnchor', length=300)),
+}
 #: Names of all settings; those with a prior are told the share of each class.
-SETTINGS = (*CONFIGS, *(name + WITH_PRIOR for name in CONFIGS))
+SETTINGS = (
+    *CONFIGS,
+    *(name + WITH_PRIOR for name in CONFIGS),
+    *VARIANTS,
+)
 
 
 def setting_config(name: str, shares: list[float], epochs: int) -> Config:
@@ -24,7 +39,10 @@ def setting_config(name: str, shares: list[float], epochs: int) -> Config:
         shares: Share of each class.
         epochs: Passes over the images.
     """
-    cfg = Config.fromfile(config_path(CONFIGS[name.removesuffix(WITH_PRIOR)]))
+    base = 'balanced' if name in VARIANTS else name.removesuffix(WITH_PRIOR)
+    cfg = Config.fromfile(config_path(CONFIGS[base]))
+    if name in VARIANTS:
+        cfg.merge_from_dict({'model.pseudo_labels': VARIANTS[name]})
     cfg.train_cfg.max_epochs = epochs
     length = 'end' if 'end' in cfg.param_scheduler else 'T_max'
     cfg.param_scheduler[length] = epochs

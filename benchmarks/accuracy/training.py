@@ -6,7 +6,9 @@ import logging
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
+import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.hooks import Hook
@@ -14,6 +16,7 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
 from must_mm.engine.collapse import CollapseHook
+from must_mm.evaluation.calibration import mix, mixed_pairs
 from must_mm.models.effective_rank import effective_rank
 from must_mm.models.must import MUST
 from must_mm.quickstart.target import CLASS_NAMES
@@ -144,28 +147,66 @@ class Witness(Hook):
         self.warned |= self.watch.flagged
         self.stopped |= self.watch.beyond >= self.watch.patience
 
+    def lasting(self, runner: Runner) -> dict[str, float]:
+        """The highest level that each signal has kept for its patience."""
+        found, looks = {}, self.watch.patience
+        for name in self.watch.limits:
+            values = runner.message_hub.get_scalar(f'train/{name}').data[0]
+            rows = np.lib.stride_tricks.sliding_window_view(values, looks)
+            found[name] = round(float(rows.min(axis=1).max()), 4)
+        return found
+
+
+class Predicted(NamedTuple):
+    """What a classifier makes of N images.
+
+    Attributes:
+        logits: (N, K).
+        feats: Global features of unit length, (N, E).
+        mixed: Logits of blends of two images, (M, K); see :func:`mix`.
+        mixed_labels: What is predicted for the larger part of each, (M,).
+    """
+
+    logits: torch.Tensor
+    feats: torch.Tensor
+    mixed: torch.Tensor
+    mixed_labels: torch.Tensor
+
+    @property
+    def labels(self) -> torch.Tensor:
+        """Predicted classes, (N,)."""
+        return self.logits.argmax(dim=1)
+
 
 @torch.no_grad()
-def predictions(model: MUST, who: str, images: torch.Tensor) -> dict:
-    """Return labels (N,), features (N, E) and confidences (N,)."""
+def predictions(model: MUST, who: str, images: torch.Tensor) -> Predicted:
+    """Show (N, 3, H, W) images to the student or the teacher."""
     configured, model.predict_with = model.predict_with, who
     model.eval()
-    labels, feats, sure = [], [], []
-    for part in images.split(256):
-        batch = model.data_preprocessor(dict(inputs=part))['inputs']
-        classifier = model.teacher if who == 'teacher' else model
-        seen = classifier.extract_feat(batch)
-        probs = classifier.head(seen).float().softmax(dim=1)
-        confidence, label = probs.max(dim=1)
-        labels.append(label)
-        sure.append(confidence)
-        feats.append(model.head.joint_feature(seen))
-    model.predict_with = configured
-    return dict(
-        labels=torch.cat(labels),
-        feats=torch.cat(feats),
-        confidence=torch.cat(sure),
+    classifier = model.teacher if who == 'teacher' else model
+    order = torch.randperm(
+        len(images), generator=torch.Generator().manual_seed(0)
     )
+    rows = []
+    for part in images[order].split(256):
+        batch = model.data_preprocessor(dict(inputs=part))['inputs']
+        seen = classifier.extract_feat(batch)
+        logits = classifier.head(seen).float()
+        labels = logits.argmax(dim=1)
+        one, other = mixed_pairs(labels, torch.Generator().manual_seed(0))
+        blends = classifier.extract_feat(mix(batch[one], batch[other]))
+        rows.append(
+            (
+                logits,
+                model.head.joint_feature(seen),
+                classifier.head(blends).float(),
+                labels[one],
+            )
+        )
+    model.predict_with = configured
+    logits, feats, *mixed = map(torch.cat, zip(*rows, strict=True))
+    back = order.argsort()
+    return Predicted(logits[back], feats[back], *mixed)
 
 
 def judge(found: torch.Tensor, truth: torch.Tensor, judged: tuple) -> dict:
@@ -197,41 +238,81 @@ def run(root: Path, job: Job, mnist: Path | None) -> dict:
     folder = root / TASKS[job.task].folder
     parts = {part: read_part(folder, part) for part in ('val', 'test')}
     whole = read_part(folder, 'train')[0][chosen.train]
+    parts['train'] = whole, chosen.labels
 
-    def judged(who: str) -> dict:
+    def seen(who: str) -> dict[str, Predicted]:
         return {
-            part: judge(
-                predictions(model, who, images)['labels'],
-                labels,
-                chosen.judged,
-            )
-            for part, (images, labels) in parts.items()
+            part: predictions(model, who, images)
+            for part, (images, _) in parts.items()
         }
 
-    before = judged('student')
-    start_labels = predictions(model, 'student', whole)['labels']
+    start = seen('student')
     witness = Witness(
         next(hook for hook in runner.hooks if isinstance(hook, CollapseHook))
     )
     runner.register_hook(witness)
     runner.train()
     logging.disable(logging.NOTSET)
-    end = predictions(model, 'student', whole)
-    shares = torch.bincount(end['labels'], minlength=CLASSES) / len(whole)
+    student, teacher = seen('student'), seen('teacher')
+    truth = {part: labels for part, (_, labels) in parts.items()}
+    keep_predictions(root, job, truth, start, student)
+    end = student['train']
+    shares = torch.bincount(end.labels, minlength=CLASSES) / len(whole)
+    changed = (end.labels != start['train'].labels).double().mean()
+    confidence = end.logits.softmax(dim=1).max(dim=1).values.mean()
     return dict(
         vars(job),
-        judged=dict(
-            start=before, student=judged('student'), teacher=judged('teacher')
-        ),
+        judged={
+            who: {
+                part: judge(found[part].labels, truth[part], chosen.judged)
+                for part in ('val', 'test')
+            }
+            for who, found in (
+                ('start', start),
+                ('student', student),
+                ('teacher', teacher),
+            )
+        },
         warned=witness.warned,
         stopped=witness.stopped,
         signals=dict(
             largest_share=round(float(shares.max()), 4),
-            rank=round(float(effective_rank(end['feats'])), 2),
-            changed=round(
-                float((end['labels'] != start_labels).double().mean()), 4
-            ),
-            confidence=round(float(end['confidence'].mean()), 4),
+            rank=round(float(effective_rank(end.feats)), 2),
+            changed=round(float(changed), 4),
+            confidence=round(float(confidence), 4),
         ),
+        watched=witness.lasting(runner),
         seconds=round(time.monotonic() - begin, 1),
     )
+
+
+def predictions_of(root: Path, job: Job) -> Path:
+    """File of what a run's start and student say of all images."""
+    name = '-'.join(map(str, vars(job).values()))
+    return root / 'predictions' / f'{name}.pt'
+
+
+def keep_predictions(
+    root: Path,
+    job: Job,
+    truth: dict[str, torch.Tensor],
+    start: dict[str, Predicted],
+    student: dict[str, Predicted],
+) -> None:
+    """Write the logits, features and blends of each part, with its labels."""
+    path = predictions_of(root, job)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    kept = {
+        part: dict(
+            labels=labels,
+            start={n: v.half() for n, v in start[part]._asdict().items()},
+            student={n: v.half() for n, v in student[part]._asdict().items()},
+        )
+        for part, labels in truth.items()
+    }
+    for part in kept.values():
+        for who in ('start', 'student'):
+            part[who]['mixed_labels'] = part[who]['mixed_labels'].to(
+                torch.uint8
+            )
+    torch.save(kept, path)

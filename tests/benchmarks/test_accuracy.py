@@ -1,20 +1,26 @@
 """The tasks hold what they say, the views are the pipeline's, the table."""
 
 import json
+import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
 from mmengine.dataset import default_collate
+from mmengine.logging import MessageHub
 from mmengine.registry import init_default_scope
+from mmpretrain.registry import MODELS
 
 from benchmarks.accuracy import command, tasks
 from benchmarks.accuracy.settings import SETTINGS, setting_config
 from benchmarks.accuracy.table import paired, table
-from benchmarks.accuracy.training import judge
+from benchmarks.accuracy.tasks import Task
+from benchmarks.accuracy.training import Witness, judge
 from benchmarks.accuracy.views import RenderedViews, render_views
 from must_mm.datasets.seeding import EpochIndex
+from must_mm.engine.collapse import LIMITS, CollapseHook
 from must_mm.utils.paths import config_path
 
 LABELS = torch.arange(1000) % 10
@@ -96,8 +102,47 @@ def test_only_a_stated_prior_reaches_a_setting(name):
     assert stated == name.endswith('+prior')
     labels = cfg.model.get('pseudo_labels')
     if labels:
-        assert ('prior' in labels.alignment) == stated
+        told = labels.alignment.get('prior', 'auto') != 'auto'
+        assert told == stated
+        MODELS.build(
+            dict(labels, type='PseudoLabels', num_classes=10, in_channels=64)
+        )
     assert 7 in cfg.param_scheduler.values()
+
+
+def test_a_run_from_images_to_figures(tmp_path, short_quickstart, monkeypatch):
+    """Two epochs of the real thing; its files say what its figures say."""
+    from benchmarks.accuracy import training
+
+    tasks_here = dict(digits=Task('digits', epochs=2))
+    monkeypatch.setattr(training, 'TASKS', tasks_here)
+    shutil.copytree(short_quickstart / 'start', tmp_path / 'start0')
+    job = training.Job('digits', 'balanced', start=0, draw=1)
+    found = training.run(tmp_path, job, None)
+    kept = torch.load(
+        training.predictions_of(tmp_path, job), weights_only=True
+    )
+    assert len(kept['train']['labels']) == 1197
+    for who in ('start', 'student'):
+        for part in ('val', 'test'):
+            seen, truth = kept[part][who], kept[part]['labels']
+            labels = seen['logits'].argmax(dim=1)
+            again = judge(labels, truth, tuple(range(10)))
+            # halves may tie
+            shown = found['judged'][who][part]['accuracy']
+            assert again['accuracy'] == pytest.approx(shown, abs=0.5)
+            assert len(seen['mixed']) == len(seen['mixed_labels'])
+    assert found['watched'].keys() == LIMITS.keys()
+    assert not found['warned']
+
+
+def test_a_level_counts_once_it_lasts():
+    hub = MessageHub.get_instance('levels')
+    for value in (0.1, 0.9, 0.3, 0.4, 0.5, 0.1):
+        hub.update_scalar('train/rank_loss', value)
+    hook = CollapseHook(limits={n: None for n in LIMITS if n != 'rank_loss'})
+    runner = SimpleNamespace(message_hub=hub)
+    assert Witness(hook).lasting(runner) == dict(rank_loss=0.3)
 
 
 def test_a_lost_class_is_counted():
