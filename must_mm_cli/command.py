@@ -81,8 +81,9 @@ def main(argv: list[str] | None = None) -> int:
             check_given(options, args)
             check_out(out, dry_run=True)
         # here and not above: it takes seconds
+        from must_mm.adapt.preparation import show
         from must_mm.adapt.result import summary
-        from must_mm.adapt.run import adapt, dry_run, resume, show
+        from must_mm.adapt.run import adapt, dry_run, resume
 
         if dry:
             show(dry_run(**args))

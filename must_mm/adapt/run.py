@@ -72,12 +72,16 @@ def resume(out: str | Path, labels: str | Path | None = None) -> Result:
         return _run(check(options), out)
     finished(out)
     new = corrected_folder(out)
+    epochs = options.epochs
+    if epochs and not options.after:  # as without the option
+        epochs = max(1, round(epochs / 3))
     task = check(
         replace(
             options,
             labels=str(Path(labels).expanduser().resolve()),
             after=str(out),
             out=str(new),
+            epochs=epochs,
         )
     )
     check_out(new)

@@ -110,6 +110,7 @@ def test_corrections_go_on_from_the_result(first, labelled, photos):
     new = out / 'corrected-1'
     cfg = Config.fromfile(new / 'config.py')
     assert cfg.load_from == str(finished(out))
+    assert cfg.train_cfg.max_epochs == 1  # a third of what was asked for
     assert cfg.model.label_loss.type == 'LabelLoss'
     assert cfg.train_dataloader.sampler.type == 'LabelledShareSampler'
     assert 'loss_lab' in after.curves
@@ -129,7 +130,8 @@ def test_corrections_go_on_from_the_result(first, labelled, photos):
     # once more, from the corrected one: labels add up, folders do not nest
     file, more = label(new, 2)
     again = resume(new, file)
-    assert (out / 'corrected-2').is_dir()
+    cfg = Config.fromfile(out / 'corrected-2' / 'config.py')
+    assert cfg.train_cfg.max_epochs == 1
     found = {p.name for p in again.predictions if p.note == 'labelled'}
     assert found == set(names) | set(more)
 
