@@ -12,6 +12,7 @@ import json
 from itertools import product
 from pathlib import Path
 
+from .pages import write_pages
 from .table import read_results, table
 
 
@@ -53,6 +54,11 @@ def parser() -> argparse.ArgumentParser:
         'choice of a run can be believed; train nothing',
     )
     add(
+        '--pages',
+        action='store_true',
+        help='write the kept results into README and docs, train nothing',
+    )
+    add(
         '--share',
         default='1/1',
         metavar='I/N',
@@ -64,6 +70,9 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: list[str]) -> None:
     """Run what is missing, then print the table."""
     args = parser().parse_args(argv)
+    if args.pages:
+        write_pages()
+        return
     results = args.results or args.root / 'accuracy.jsonl'
     if args.trust:
         from .trust import read_runs, report

@@ -1,0 +1,103 @@
+"""The figures in README and docs/accuracy.md, from the file of results.
+
+``python tools/benchmark.py accuracy ROOT --pages`` writes them anew.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from statistics import mean, stdev
+
+from .table import accuracy, of_run, read_results, table
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+RESULTS = Path(__file__).with_name('results.jsonl')
+#: What a row of README's table is called, and its task.
+ROWS = {
+    'handwritten digits': 'digits',
+    'the same, some classes rare': 'unbalanced',
+    'MNIST, margins and all': 'mnist',
+}
+#: Its columns between the start and who measured.
+COLUMNS = ('self-training', 'published', 'balanced')
+PARTS = {'Validation parts': 'val', 'Test parts': 'test'}
+_TABLES = re.compile(r'(?<=<!-- tables -->\n).*?(?=<!-- /tables -->)', re.S)
+
+
+def readme_row(name: str, results: list[dict]) -> str:
+    """Format a row: mean, deviation where there are several, test part.
+
+    Args:
+        name: One of :data:`ROWS`.
+        results: See :func:`read_results`.
+    """
+    runs = [one for one in results if one['task'] == ROWS[name]]
+    starts = {of_run(run): accuracy(run, 'test', 'start') for run in runs}
+    start = mean(starts.values())
+    found = {
+        setting: [
+            accuracy(run, 'test') for run in runs if run['setting'] == setting
+        ]
+        for setting in COLUMNS
+    }
+    best = max(mean(values) for values in found.values() if values)
+    cells = [_cell(values, best, start) for values in found.values()]
+    counts = sorted({len(values) for values in found.values() if values})
+    said = '–'.join(map(str, counts[:1] + counts[1:][-1:]))
+    who = f'[ours](docs/accuracy.md), {said} run{"s" * (said != "1")}'
+    return '| ' + ' | '.join([name, f'{start:.1f}', *cells, who]) + ' |'
+
+
+def _cell(values: list[float], best: float, start: float) -> str:
+    """A mean; in bold if it is the best, marked if below the start."""
+    if not values:
+        return ''
+    text = f'{mean(values):.1f}'
+    if len(values) > 1:
+        text += f' ± {stdev(values):.1f}'
+    text = f'**{text}**' if mean(values) == best else text
+    return f'{text}: loses' if mean(values) < start else text
+
+
+def with_rows(readme: str, results: list[dict]) -> str:
+    """Return README with the rows of :data:`ROWS` as they are measured."""
+    for name in ROWS:
+        row = readme_row(name, results)
+        place = re.compile(rf'^\| {re.escape(name)} \|.*$', re.MULTILINE)
+        readme, count = place.subn(lambda _, row=row: row, readme)
+        if count != 1:
+            raise ValueError(f'README.md has {count} rows "{name}", not one')
+    return readme
+
+
+def with_tables(page: str, results: list[dict]) -> str:
+    """Return docs/accuracy.md with the tables between its marks anew.
+
+    Those parts of the data are shown that it shows already.
+    """
+
+    def tables(found: re.Match) -> str:
+        shown = [title for title in PARTS if f'{title}:' in found[0]]
+        return (
+            '\n\n'.join(
+                f'{title}:\n\n{table(results, PARTS[title])}'
+                for title in shown
+            )
+            + '\n'
+        )
+
+    page, count = _TABLES.subn(tables, page)
+    if count != 1:
+        raise ValueError('docs/accuracy.md has no <!-- tables --> of its own')
+    return page
+
+
+def write_pages() -> None:
+    """Write the figures of :data:`RESULTS` into both pages."""
+    results = read_results(RESULTS)
+    for path, change in (
+        (REPOSITORY / 'README.md', with_rows),
+        (REPOSITORY / 'docs' / 'accuracy.md', with_tables),
+    ):
+        path.write_text(change(path.read_text(), results))

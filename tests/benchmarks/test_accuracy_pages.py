@@ -1,0 +1,92 @@
+"""The figures of README and docs are those of the files they come from."""
+
+import re
+
+import pytest
+
+from benchmarks.accuracy import command, pages
+from benchmarks.accuracy.table import read_results
+from must_mm.utils.paths import config_path
+from tests.tiny import ROOT
+
+README = (ROOT / 'README.md').read_text()
+AGAIN = 'run: python tools/benchmark.py accuracy . --pages'
+
+
+def cells(row: str) -> list[str]:
+    return [cell.strip() for cell in row.strip('|').split('|')]
+
+
+def result(setting, start, student, task='digits', of_start=70.0):
+    judged = {
+        who: {'test': dict(accuracy=value, lost=0)}
+        for who, value in (('start', of_start), ('student', student))
+    }
+    return dict(task=task, setting=setting, start=start, draw=0, judged=judged)
+
+
+def test_readme_has_the_kept_results():
+    assert pages.with_rows(README, read_results(pages.RESULTS)) == README, (
+        AGAIN
+    )
+
+
+def test_the_page_has_the_kept_results():
+    page = (ROOT / 'docs' / 'accuracy.md').read_text()
+    assert pages.with_tables(page, read_results(pages.RESULTS)) == page, AGAIN
+
+
+def test_a_row_says_mean_spread_best_and_loss():
+    runs = [
+        result('published', 0, 60.0),
+        result('balanced', 0, 94.0),
+        result('balanced', 1, 96.0, of_start=72.0),
+        result('balanced', 0, 10.0, task='mnist'),
+    ]
+    assert cells(pages.readme_row('handwritten digits', runs)) == [
+        'handwritten digits', '71.0', '', '60.0: loses', '**95.0 ± 1.4**',
+        '[ours](docs/accuracy.md), 1–2 runs',
+    ]  # fmt: skip
+
+
+def test_the_command_writes_the_pages(tmp_path, monkeypatch):
+    (tmp_path / 'docs').mkdir()
+    rows = '\n'.join(f'| {name} | ? |' for name in pages.ROWS)
+    (tmp_path / 'README.md').write_text(f'before\n{rows}\nafter\n')
+    marks = '<!-- tables -->\nTest parts:\n\n?\n<!-- /tables -->'
+    (tmp_path / 'docs' / 'accuracy.md').write_text(marks)
+    monkeypatch.setattr(pages, 'REPOSITORY', tmp_path)
+    command.main([str(tmp_path), '--pages'])
+    readme = (tmp_path / 'README.md').read_text()
+    assert readme.startswith('before\n') and readme.endswith('after\n')
+    assert '?' not in readme
+    page = (tmp_path / 'docs' / 'accuracy.md').read_text()
+    assert '| digits | balanced |' in page and 'Validation' not in page
+
+
+def test_a_page_without_its_place_is_named():
+    with pytest.raises(ValueError, match='0 rows "handwritten digits"'):
+        pages.with_rows('', [result('balanced', 0, 90.0)])
+    with pytest.raises(ValueError, match='no <!-- tables -->'):
+        pages.with_tables('', [])
+
+
+def test_photographs_are_those_of_their_page():
+    row = re.search(r'^\| photographs .*$', README, re.MULTILINE)[0]
+    _, start, alone, must, *_ = cells(row.replace('**', ''))
+    page = (ROOT / 'docs' / 'backbones.md').read_text()
+    for said in (
+        f'| start | | – | {start} |',
+        f'| self-training | student | 3 | {alone} |',
+        f'| MUST | student | 3 | {must} |',
+    ):
+        assert said in page
+
+
+@pytest.mark.parametrize('tower', ['B/16', 'L/14'])
+def test_rows_of_the_paper_are_those_of_the_recipe(tower):
+    row = re.search(rf'^\| ImageNet, CLIP ViT-{tower} .*$', README, re.M)[0]
+    _, start, _, must, *_, who = cells(row)
+    assert who == 'paper, not reproduced'
+    name = f'must/vit-{tower.replace("/", "").lower()}_imagenet.py'
+    assert f'CLIP {start}, MUST {must}\n' in config_path(name).read_text()
