@@ -24,7 +24,8 @@ from ..checkpoints.plain import load_tensors, save_tensors
 from ..utils.lazy import lazy_import
 from ..utils.paths import CACHE, cache_folder
 from ..utils.validation import check_integer, check_type
-from .clip_source import check_source, find_model, find_weights, load_clip
+from .clip_source import check_source, find_model, find_weights
+from .clip_weights import load_clip
 from .context import cut_names
 from .convert import from_clip
 from .origin import function_of, local_file, sha256

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 
 from must_mm.runs.arguments import positive
-from must_mm.weights.clip_source import load_clip
+from must_mm.weights.clip_weights import load_clip
 from must_mm.weights.open_clip_start import OpenCLIPStart
 from must_mm.weights.start_file import load_classifier
 from must_mm.weights.text import text_classifier

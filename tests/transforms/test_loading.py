@@ -15,7 +15,7 @@ from mmengine.registry import init_default_scope
 from mmpretrain.registry import TRANSFORMS
 from PIL import Image
 
-from must_mm.transforms import loading
+from must_mm.transforms import file_kinds
 from must_mm.transforms.loading import (
     MAX_ASPECT,
     EncodedImage,
@@ -474,7 +474,7 @@ HEIC = struct.pack('>I', 24) + b'ftypheic\0\0\0\0mif1heic' + b'\0' * 400
 def test_heic_is_named_whatever_its_suffix(name, tmp_path, monkeypatch):
     path = tmp_path / name
     path.write_bytes(HEIC)
-    monkeypatch.setattr(loading, '_heif', lambda: False)
+    monkeypatch.setattr(file_kinds, 'reads_heif', lambda: False)
     with pytest.raises(UnreadableImage, match=r'HEIC.*must_mm\[heif\]'):
         read_image(path)
 

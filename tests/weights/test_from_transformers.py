@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
 
-from must_mm.weights.clip_source import load_clip
+from must_mm.weights.clip_weights import load_clip
 from must_mm.weights.from_transformers import from_transformers, is_siglip
 from must_mm.weights.origin import function_of
 from tests.tiny import DATA

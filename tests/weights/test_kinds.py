@@ -7,7 +7,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from must_mm.weights.clip_source import check_source, load_clip
+from must_mm.weights.clip_source import check_source
+from must_mm.weights.clip_weights import load_clip
 from must_mm.weights.kinds import (
     Sizes,
     fitting_models,

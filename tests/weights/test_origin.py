@@ -13,8 +13,8 @@ from must_mm.weights.clip_source import (
     check_source,
     find_model,
     find_weights,
-    load_clip,
 )
+from must_mm.weights.clip_weights import load_clip
 from must_mm.weights.open_clip_start import OpenCLIPStart
 from must_mm.weights.origin import function_of, published_by_name
 from tests.weights.test_open_clip_start import CLIP, write_clip

@@ -16,12 +16,9 @@ from torch import nn
 
 from must_mm.checkpoints.plain import load_tensors
 from must_mm.utils.paths import tool_path
-from must_mm.weights.clip_source import (
-    has_quick_gelu,
-    is_jit_archive,
-    preprocessing,
-)
+from must_mm.weights.clip_source import has_quick_gelu, preprocessing
 from must_mm.weights.open_clip_start import OpenCLIPStart
+from must_mm.weights.origin import is_jit_archive
 from must_mm.weights.start_file import ConvertedStart, load_classifier
 from tests.long.tower_check import (
     CLASSES,
