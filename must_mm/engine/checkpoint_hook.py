@@ -7,6 +7,7 @@ from mmengine.fileio import LocalBackend, register_backend
 from mmengine.hooks import CheckpointHook
 from mmpretrain.registry import HOOKS
 
+from ..checkpoints.regroup import regroup
 from ..checkpoints.resume import check_state, warn_of_rates
 from ..checkpoints.whole_file import remove_partials, write_whole
 
@@ -70,6 +71,7 @@ class SafeCheckpointHook(CheckpointHook):
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
         """Raise if the state is that of another run."""
         if runner._resume:
+            regroup(checkpoint, runner.optim_wrapper.optimizer.param_groups)
             check_state(runner, checkpoint)
             warn_of_rates(runner, checkpoint)
 

@@ -107,6 +107,7 @@ class HeadAndLayerDecayConstructor(LearningRateDecayOptimWrapperConstructor):
             if group['param_name'].startswith('head.'):
                 decays = group.get('weight_decay', 0) > 0
                 group.update(own if decays else own | {'weight_decay': 0.0})
+        params[:] = join_groups(params)
 
 
 @PARAM_SCHEDULERS.register_module()

@@ -11,7 +11,13 @@ import torch
 from must_mm.checkpoints import plain, resume
 from must_mm.checkpoints.plain import load_tensors, save_tensors
 from must_mm.checkpoints.resume import check_resumable, find_resumable
-from tests.tiny import assert_same_tensors, launch, tiny_config, train
+from tests.tiny import (
+    assert_same_tensors,
+    launch,
+    tiny_config,
+    train,
+    weights,
+)
 
 pytestmark = pytest.mark.onedl
 
@@ -145,6 +151,28 @@ def test_option_that_another_torch_knows(config, run):
     assert runner.iter == 9
     groups = runner.optim_wrapper.optimizer.param_groups
     assert not any(group['capturable'] for group in groups)
+
+
+def test_groups_of_single_parameters_are_joined(config):
+    """As earlier versions wrote them: the run ends where it would have."""
+    config.val_dataloader = config.val_cfg = config.val_evaluator = None
+    config.default_hooks.checkpoint.max_keep_ckpts = 3
+    joined = config.optim_wrapper.constructor
+    config.optim_wrapper.constructor = (
+        'LearningRateDecayOptimWrapperConstructor'
+    )
+    single = train(config)
+    config.optim_wrapper.constructor = joined
+    config.resume = True
+    config.load_from = f'{config.work_dir}/epoch_2.pth'
+    resumed = train(config)
+    assert resumed.iter == single.iter == 9
+    counts = [
+        len(run.optim_wrapper.optimizer.param_groups)
+        for run in (resumed, single)
+    ]
+    assert counts[0] < counts[1]
+    assert_same_tensors(weights(resumed), weights(single))
 
 
 @pytest.mark.parametrize('factor', [1, 2])

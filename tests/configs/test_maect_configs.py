@@ -67,8 +67,9 @@ def test_one_iteration(name, large_images, checkpoints, tmp_path):
     assert log['loss'].isfinite() and 'nn_accuracy' in log
     assert model.head.queue.pointer == cfg.train_dataloader.batch_size
     trained = {
-        group['param_name'].split('.')[0]
+        name.split('.')[0]
         for group in optimizer.optimizer.param_groups
+        for name in group['param_names']
     }
     stage = {'head'} if 'stage2' in name else {'head', 'backbone'}
     assert trained == stage

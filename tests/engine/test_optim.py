@@ -88,7 +88,7 @@ class Toy(nn.Module):
         return (0 if name.startswith('backbone.0') else 1), 2
 
 
-def groups(**paramwise):
+def head_groups(**paramwise):
     constructor = OPTIM_WRAPPER_CONSTRUCTORS.get(
         'HeadAndLayerDecayConstructor'
     )(
@@ -100,10 +100,14 @@ def groups(**paramwise):
             **paramwise,
         ),
     )
-    wrapper = constructor(Toy())
+    return constructor(Toy()).optimizer.param_groups
+
+
+def groups(**paramwise):
     return {
-        group['param_name']: (group['lr'], group['weight_decay'])
-        for group in wrapper.optimizer.param_groups
+        name: (group['lr'], group['weight_decay'])
+        for group in head_groups(**paramwise)
+        for name in group['param_names']
     }
 
 
@@ -160,6 +164,17 @@ def test_head_has_its_own_rate_and_decay():
         'head.1.weight': (0.7, 0.0),
         'head.1.bias': (0.7, 0.0),
     }
+
+
+def test_few_groups_with_a_head_of_its_own():
+    found = head_groups(head_lr=0.7, head_weight_decay=1e-5)
+    assert [group['param_names'] for group in found] == [
+        ['backbone.0.weight'],
+        ['backbone.0.bias'],
+        ['backbone.1.weight', 'backbone.1.bias'],
+        ['head.0.weight'],
+        ['head.0.bias', 'head.1.weight', 'head.1.bias'],
+    ]
 
 
 def test_without_the_keys_the_optimizers_values_hold():

@@ -111,9 +111,7 @@ def test_stage_2_trains_the_head_on_a_frozen_encoder(stage2, mae):
     assert len(kept) > 4 * DEPTH
     for name in kept:  # the weights of the masked autoencoder
         assert torch.equal(final[name], first[name]), name
-    trained = {
-        group['param_name'] for group in runner.optim_wrapper.param_groups[:-1]
-    }
+    trained = {name for name, *_ in grouped(runner)}
     assert trained == {
         name
         for name, _ in runner.model.named_parameters()
@@ -155,13 +153,19 @@ def test_stage_3_tunes_the_upper_half(stage3):
     assert not runner.model.encoder_ema.training
 
 
+def grouped(runner):
+    """Yield each parameter that trains: its name, itself, its group."""
+    for group in runner.optim_wrapper.optimizer.param_groups:
+        pairs = zip(group['param_names'], group['params'], strict=True)
+        yield from ((name, param, group) for name, param in pairs)
+
+
 def test_groups_of_stage_3_by_the_formulas(stage3):
     """Block i: 0.65^(L - i); the last norm: 1; the head: its own."""
     runner, cfg, _, _ = stage3
     base = cfg.optim_wrapper.optimizer.lr
     seen = set()
-    for group in runner.optim_wrapper.optimizer.param_groups:
-        name, (param,) = group['param_name'], group['params']
+    for name, param, group in grouped(runner):
         part = name.split('.')
         if part[0] == 'head':
             lr, decay = 0.5e-3, 1e-5
