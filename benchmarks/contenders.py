@@ -18,6 +18,7 @@ from mmpretrain.models.utils.attention import (
 )
 from mmpretrain.registry import HOOKS, MODELS
 
+import benchmarks.levers  # noqa: F401  registers the slow model
 from benchmarks.plain_must import PlainMUST, PlainStep
 from benchmarks.random_views import random_batch
 from must_mm.runs.arguments import without_start

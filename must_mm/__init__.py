@@ -9,8 +9,13 @@ import warnings
 from contextlib import redirect_stdout
 
 from .utils.engine import check_engine
+from .utils.lazy import without_collecting
 
-with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
+with (
+    warnings.catch_warnings(),
+    redirect_stdout(io.StringIO()),
+    without_collecting(),
+):
     check_engine()
     # mmcv-lite on operators of mmcv, and OneDL's MMPretrain on its own data
     # service: nothing here uses either
@@ -85,6 +90,7 @@ from .transforms.mask_generator import MUSTMaskGenerator
 from .transforms.randaugment import PublishedRandAugment
 from .transforms.views import CropViews
 from .utils.paths import model_index_path
+from .utils.visualizer import LateVisualizer
 from .weights.open_clip_start import OpenCLIPStart
 from .weights.start_file import ConvertedStart, load_classifier
 from .weights.supervised import ClassifierStart
@@ -128,6 +134,7 @@ __all__ = [
     'LabelLoss',
     'LabelledShareSampler',
     'LateRuntimeInfoHook',
+    'LateVisualizer',
     'LayerDecayConstructor',
     'LoadImage',
     'LoaderWaitHook',

@@ -42,7 +42,7 @@ env_cfg = dict(
     dist_cfg=dict(backend='nccl', timeout=3600),
 )
 vis_backends = [dict(type='LocalVisBackend')]
-visualizer = dict(type='UniversalVisualizer', vis_backends=vis_backends)
+visualizer = dict(type='LateVisualizer', vis_backends=vis_backends)
 log_level = 'INFO'
 load_from = None
 resume = False

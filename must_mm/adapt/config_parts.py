@@ -150,7 +150,7 @@ def use_runtime(
             dist_cfg=dict(backend='nccl', timeout=3600),
         ),
         visualizer=dict(
-            type='UniversalVisualizer',
+            type='LateVisualizer',
             vis_backends=[dict(type='LocalVisBackend')],
         ),
         log_level='INFO',

@@ -24,6 +24,7 @@ from ..utils.distributed import check_whole_weights, from_main_process
 from ..utils.registry import is_a
 from .arguments import OverrideAction, naming_loader, without_start
 from .batch_rule import count_processes, follow_batch
+from .config_text import written_once
 from .loader_workers import follow_cores
 from .named_parts import merge_options
 
@@ -223,7 +224,7 @@ def build_trainer(cfg: Config, args: argparse.Namespace) -> Runner:
     )
     if cfg.resume and not is_remote(cfg.load_from):
         share(cfg.load_from)
-    runner = Runner.from_cfg(cfg)
+    runner = Runner.from_cfg(written_once(cfg))
     if changes:
         runner.logger.info(changes)
     for line in resumed:
