@@ -40,8 +40,8 @@ def ema_update(
     """
     pairs = list(zip(averaged, current, strict=True))
     floating = [pair for pair in pairs if pair[0].is_floating_point()]
+    counters = [pair for pair in pairs if not pair[0].is_floating_point()]
     if floating:
         get_ema_multi_avg_fn(decay)(*map(list, zip(*floating, strict=True)), 0)
-    for target, source in pairs:
-        if not target.is_floating_point():
-            target.copy_(source)
+    if counters:
+        torch._foreach_copy_(*map(list, zip(*counters, strict=True)))

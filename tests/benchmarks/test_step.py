@@ -15,6 +15,7 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmpretrain.models.utils import attention
+from torch._dynamo.utils import counters
 
 from benchmarks import contenders, levers, measure
 from benchmarks.launches import count_operations
@@ -128,7 +129,8 @@ def test_attention_without_sdpa_keeps_the_replayed_numbers(monkeypatch):
 
 
 RECOMPUTE = dict(type='RecomputeBlocksHook')
-COMPILE = dict(type='CompileBlocksHook')
+# the recipes' hook, which asks for 'cuda', as it is on a GPU
+COMPILE = dict(type='CompileBlocksHook', device='cpu')
 #: All of the compiler but the code that it writes, which takes minutes.
 TRACE = dict(COMPILE, options=dict(backend='aot_eager'))
 
@@ -139,7 +141,7 @@ TRACE = dict(COMPILE, options=dict(backend='aot_eager'))
         [RECOMPUTE],
         [RECOMPUTE, TRACE],
         pytest.param(
-            [COMPILE],
+            [RECOMPUTE, COMPILE],
             marks=[
                 pytest.mark.slow,
                 pytest.mark.skipif(
@@ -148,12 +150,19 @@ TRACE = dict(COMPILE, options=dict(backend='aot_eager'))
             ],
         ),
     ],
-    ids=['recomputed', 'recomputed and compiled', 'compiled'],
+    ids=['recomputed', 'recomputed and traced', 'recomputed and compiled'],
 )
 def test_hooks_on_blocks_keep_the_replayed_numbers(hooks, tmp_path):
+    """Beside all the other levers, which the recipes have."""
     path = DATA / 'must_basic.npz'
-    hooks = replay_config(path, str(tmp_path)).custom_hooks + hooks
-    (rows,) = replay(path, dict(custom_hooks=hooks))
+    cfg = replay_config(path, str(tmp_path))
+    asked, compiled = dict(COMPILE, device='cuda'), counters['stats']
+    assert asked in cfg.custom_hooks
+    torch.compiler.reset()
+    before = compiled['unique_graphs']
+    others = [hook for hook in cfg.custom_hooks if hook != asked]
+    (rows,) = replay(path, dict(custom_hooks=others + hooks))
+    assert (compiled['unique_graphs'] > before) == (len(hooks) > 1)
     assert all(row.error <= 1e-4 for row in rows), rows
 
 

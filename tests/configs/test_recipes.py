@@ -108,6 +108,7 @@ def test_what_has_a_name_is_what_runs(name):
     masks = [] if cfg.model.get('masked_view') == 'off' else [cfg.mask]
     assert cfg.train_pipeline == [*cfg.views, *masks, cfg.pack]
     assert cfg.custom_hooks == [cfg.teacher, *cfg.guards]
+    assert dict(type='CompileBlocksHook', device='cuda') in cfg.guards
 
 
 STEPS = {  # of 1024 images
