@@ -57,6 +57,7 @@ from .engine.optim import (
     WarmupCosineLR,
 )
 from .engine.start_pass import StartPassHook
+from .engine.visualizer import LateVisualizer
 from .evaluation import KNNMetric
 from .models.balanced_labels import BalancedLabels
 from .models.distribution_alignment import DistributionAlignment
@@ -90,7 +91,6 @@ from .transforms.mask_generator import MUSTMaskGenerator
 from .transforms.randaugment import PublishedRandAugment
 from .transforms.views import CropViews
 from .utils.paths import model_index_path
-from .utils.visualizer import LateVisualizer
 from .weights.open_clip_start import OpenCLIPStart
 from .weights.start_file import ConvertedStart, load_classifier
 from .weights.supervised import ClassifierStart

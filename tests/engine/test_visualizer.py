@@ -4,7 +4,7 @@ import numpy as np
 from mmpretrain.structures import DataSample
 from mmpretrain.visualization import UniversalVisualizer
 
-from must_mm.utils.visualizer import LateVisualizer
+from must_mm.engine.visualizer import LateVisualizer
 
 
 def test_draws_as_mmpretrain(tmp_path):
