@@ -7,7 +7,7 @@ class WrittenOnce(Config):
     """MMEngine's config, whose text is formatted once as long as it holds.
 
     MMEngine formats it for the log, the work dir, the message hub and with
-    every checkpoint, which takes a third of a second each time.
+    every checkpoint, which takes a fifth of a second each time.
     """
 
     @property
