@@ -9,13 +9,8 @@ import warnings
 from contextlib import redirect_stdout
 
 from .utils.engine import check_engine
-from .utils.lazy import without_collecting
 
-with (
-    warnings.catch_warnings(),
-    redirect_stdout(io.StringIO()),
-    without_collecting(),
-):
+with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
     check_engine()
     # mmcv-lite on operators of mmcv, and OneDL's MMPretrain on its own data
     # service: nothing here uses either

@@ -1,10 +1,7 @@
-"""Modules that are imported when they are first used, or faster."""
+"""Modules that are imported when they are first used."""
 
-import gc
 import importlib.util
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from types import ModuleType
 
 
@@ -29,19 +26,3 @@ def lazy_import(name: str) -> ModuleType:
     sys.modules[name] = module
     spec.loader.exec_module(module)
     return module
-
-
-@contextmanager
-def without_collecting() -> Iterator[None]:
-    """Import without looking for garbage.
-
-    What modules make is there to stay; to search it over and over takes an
-    eighth of the time of importing torch and MMPretrain.
-    """
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
