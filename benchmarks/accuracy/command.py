@@ -13,7 +13,7 @@ from itertools import product
 from pathlib import Path
 
 from .pages import write_pages
-from .table import read_results, table
+from .table import read_results, table, watched
 
 
 def parser() -> argparse.ArgumentParser:
@@ -81,7 +81,9 @@ def main(argv: list[str]) -> None:
         return
     if not args.table:
         _run_missing(args, results)
-    print(table(read_results(results), args.part))
+    found = read_results(results)
+    print(table(found, args.part))
+    print(f'\n{watched(found, args.part)}')
 
 
 def _run_missing(args: argparse.Namespace, results: Path) -> None:

@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 from statistics import mean, stdev
 
-from .table import accuracy, of_run, read_results, table
+from .table import accuracy, of_run, read_results, table, watched
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 RESULTS = Path(__file__).with_name('results.jsonl')
@@ -81,7 +81,8 @@ def with_tables(page: str, results: list[dict]) -> str:
         shown = [title for title in PARTS if f'{title}:' in found[0]]
         return (
             '\n\n'.join(
-                f'{title}:\n\n{table(results, PARTS[title])}'
+                f'{title}:\n\n{table(results, PARTS[title])}\n\n'
+                f'{watched(results, PARTS[title])}'
                 for title in shown
             )
             + '\n'

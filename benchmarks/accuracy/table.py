@@ -55,13 +55,26 @@ def row(runs: list[dict], base: list[dict], part: str) -> list[str]:
         '' if base is runs else paired(runs, base, part),
         f'{lost}',
         f'{below}',
-        f'{_said(runs, "warned")} / {_said(runs, "stopped")}',
+        f'{_count(runs, "warn")} / {_count(runs, "stop")}',
     ]
 
 
-def _said(runs: list[dict], key: str) -> str:
-    known = [run[key] for run in runs if run[key] is not None]
-    return f'{sum(known)}' + f' of {len(known)}' * (len(known) < len(runs))
+def _count(runs: list[dict], limit: str) -> int:
+    """How many runs the watch on collapse has found beyond a limit.
+
+    Args:
+        runs: See :func:`read_results`.
+        limit: ``'warn'`` or ``'stop'``.
+    """
+    from must_mm.engine.collapse import LIMITS
+
+    return sum(
+        any(
+            level > getattr(LIMITS[name], limit)
+            for name, level in run['watched'].items()
+        )
+        for run in runs
+    )
 
 
 TITLES = (
@@ -95,3 +108,25 @@ def table(results: list[dict], part: str) -> str:
         base = by.get((task, with_prior or BASE), [])
         lines.append(' | '.join([task, setting, *row(runs, base, part)]))
     return '\n'.join(f'| {line} |' for line in lines)
+
+
+def watched(results: list[dict], part: str) -> str:
+    """Say of how many runs the watch on collapse warns.
+
+    Args:
+        results: See :func:`read_results`.
+        part: Where a run is compared with its start.
+    """
+    sound: dict[bool, list[dict]] = {True: [], False: []}
+    for run in results:
+        better = accuracy(run, part) >= accuracy(run, part, 'start')
+        sound[better].append(run)
+
+    def said(runs: list[dict]) -> str:
+        warned, stopped = _count(runs, 'warn'), _count(runs, 'stop')
+        return f'{len(runs)}, {warned} warned of, {stopped} to be stopped'
+
+    return (
+        f'Runs that end below their start: {said(sound[False])}.\n'
+        f'All others: {said(sound[True])}.'
+    )

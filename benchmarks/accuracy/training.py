@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from mmengine.config import Config
-from mmengine.hooks import Hook
+from mmengine.logging import MessageHub
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
@@ -129,32 +129,19 @@ def build_config(root: Path, job: Job, mnist: Path | None) -> tuple:
     return cfg, chosen
 
 
-class Witness(Hook):
-    """Notes whether the watch on collapse has spoken, and would have stopped.
+def lasting_levels(hub: MessageHub, watch: CollapseHook) -> dict[str, float]:
+    """The highest level that each signal of collapse has kept.
 
     Args:
-        watch: The hook, which must not stop the run: it is to be judged, too.
+        hub: Where the run has noted its signals.
+        watch: The hook, for as many looks as it takes to be believed.
     """
-
-    priority = 'LOW'
-
-    def __init__(self, watch: CollapseHook) -> None:
-        watch.stop = False
-        self.watch, self.warned, self.stopped = watch, False, False
-
-    def after_train_iter(self, *_args, **_kwargs) -> None:
-        """Look at the watch."""
-        self.warned |= self.watch.flagged
-        self.stopped |= self.watch.beyond >= self.watch.patience
-
-    def lasting(self, runner: Runner) -> dict[str, float]:
-        """The highest level that each signal has kept for its patience."""
-        found, looks = {}, self.watch.patience
-        for name in self.watch.limits:
-            values = runner.message_hub.get_scalar(f'train/{name}').data[0]
-            rows = np.lib.stride_tricks.sliding_window_view(values, looks)
-            found[name] = round(float(rows.min(axis=1).max()), 4)
-        return found
+    found = {}
+    for name in watch.limits:
+        values = hub.get_scalar(f'train/{name}').data[0]
+        rows = np.lib.stride_tricks.sliding_window_view(values, watch.patience)
+        found[name] = round(float(rows.min(axis=1).max()), 4)
+    return found
 
 
 class Predicted(NamedTuple):
@@ -247,10 +234,8 @@ def run(root: Path, job: Job, mnist: Path | None) -> dict:
         }
 
     start = seen('student')
-    witness = Witness(
-        next(hook for hook in runner.hooks if isinstance(hook, CollapseHook))
-    )
-    runner.register_hook(witness)
+    watch = next(h for h in runner.hooks if isinstance(h, CollapseHook))
+    watch.stop = False  # the run is judged, too
     runner.train()
     logging.disable(logging.NOTSET)
     student, teacher = seen('student'), seen('teacher')
@@ -273,15 +258,13 @@ def run(root: Path, job: Job, mnist: Path | None) -> dict:
                 ('teacher', teacher),
             )
         },
-        warned=witness.warned,
-        stopped=witness.stopped,
         signals=dict(
             largest_share=round(float(shares.max()), 4),
             rank=round(float(effective_rank(end.feats)), 2),
             changed=round(float(changed), 4),
             confidence=round(float(confidence), 4),
         ),
-        watched=witness.lasting(runner),
+        watched=lasting_levels(runner.message_hub, watch),
         seconds=round(time.monotonic() - begin, 1),
     )
 

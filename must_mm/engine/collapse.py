@@ -83,7 +83,7 @@ class Limit(NamedTuple):
 
 #: Set on the runs of docs/accuracy.md.
 LIMITS = dict(
-    class_growth=Limit(2.0, 3.0),
+    class_growth=Limit(2.25, 3.0),
     lost_classes=Limit(0.25, 0.45),
     rank_loss=Limit(0.5, 0.75),
     alignment=Limit(0.9, 0.97),

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,9 +14,9 @@ from mmpretrain.registry import MODELS
 
 from benchmarks.accuracy import command, tasks
 from benchmarks.accuracy.settings import SETTINGS, setting_config
-from benchmarks.accuracy.table import paired, table
+from benchmarks.accuracy.table import paired, table, watched
 from benchmarks.accuracy.tasks import Task
-from benchmarks.accuracy.training import Witness, judge
+from benchmarks.accuracy.training import judge, lasting_levels
 from benchmarks.accuracy.views import RenderedViews, render_views
 from must_mm.datasets.seeding import EpochIndex
 from must_mm.engine.collapse import LIMITS, CollapseHook
@@ -35,8 +34,7 @@ def result(setting, draw, student, start=70.0, lost=0, task='digits'):
         setting=setting,
         start=0,
         draw=draw,
-        warned=student < start,
-        stopped=False,
+        watched=dict(class_growth=9.0 if student < start else 1.0),
         judged={
             'start': dict(val=part(start)),
             'student': dict(val=part(student)),
@@ -133,7 +131,6 @@ def test_a_run_from_images_to_figures(tmp_path, short_quickstart, monkeypatch):
             assert again['accuracy'] == pytest.approx(shown, abs=0.5)
             assert len(seen['mixed']) == len(seen['mixed_labels'])
     assert found['watched'].keys() == LIMITS.keys()
-    assert not found['warned']
 
 
 def test_a_level_counts_once_it_lasts():
@@ -141,8 +138,7 @@ def test_a_level_counts_once_it_lasts():
     for value in (0.1, 0.9, 0.3, 0.4, 0.5, 0.1):
         hub.update_scalar('train/rank_loss', value)
     hook = CollapseHook(limits={n: None for n in LIMITS if n != 'rank_loss'})
-    runner = SimpleNamespace(message_hub=hub)
-    assert Witness(hook).lasting(runner) == dict(rank_loss=0.3)
+    assert lasting_levels(hub, hook) == dict(rank_loss=0.3)
 
 
 def test_a_lost_class_is_counted():
@@ -169,9 +165,20 @@ def test_the_table_counts_what_went_wrong():
     lines = table(runs, 'val').splitlines()
     assert [cell.strip() for cell in lines[3].strip('|').split('|')] == [
         'digits', 'published', '2', '70.0', '**75.0**', '21.2', '60.0', '',
-        '1', '1', '1 / 0',
+        '1', '1', '1 / 1',
     ]  # fmt: skip
     assert '+35.0 (1 run)' in lines[2]
+
+
+def test_the_watch_is_judged_by_where_runs_end():
+    runs = [
+        result('published', 0, 60.0),
+        result('published', 1, 90.0),
+        dict(result('balanced', 0, 95.0), watched=dict(lost_classes=0.3)),
+    ]
+    below, others = watched(runs, 'val').splitlines()
+    assert below.endswith('1, 1 warned of, 1 to be stopped.')
+    assert others == 'All others: 2, 1 warned of, 0 to be stopped.'
 
 
 def test_the_command_skips_what_is_there(tmp_path, monkeypatch, capsys):
