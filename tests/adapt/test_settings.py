@@ -82,11 +82,13 @@ def test_threshold_is_the_median_within_limits():
     assert threshold([0.2, 0.1, 0.1]) == 0.3
 
 
-def test_batches_fit_into_shared_memory():
+def test_batches_fit_into_shared_memory(monkeypatch):
     """Containers often have 64 MiB of it: two batches a process, half of it.
 
     64 images of two views of 224 pixels are 18.4 MiB.
     """
+    # the runs of other files go without loader processes, see conftest.py
+    monkeypatch.setattr('must_mm.adapt.settings.workers', workers)
     batch = 64 * 2 * 3 * 224**2
     room = Machine('cpu', 8 * GIB, 16, shared=64 * 2**20)
     assert workers(room, batch) == 0
