@@ -128,6 +128,13 @@ def _use_labels(cfg: dict, known: Path) -> None:
 def use_runtime(
     cfg: dict, log_interval: int, checkpoint_interval: int
 ) -> None:
+    """Add what every run has: hooks, environment, log.
+
+    Args:
+        cfg: The config, which is changed.
+        log_interval: Steps from one line of the log to the next.
+        checkpoint_interval: Epochs from one checkpoint to the next.
+    """
     cfg.update(
         default_hooks=dict(
             runtime_info=dict(type='LateRuntimeInfoHook'),
