@@ -8,12 +8,12 @@ one process a core (OMP_NUM_THREADS=1), each with its own --share.
 from __future__ import annotations
 
 import argparse
-import json
 from itertools import product
 from pathlib import Path
 
+from ..resumable import read_results, run_missing
 from .pages import write_pages
-from .table import read_results, table, watched
+from .table import table, watched
 
 
 def parser() -> argparse.ArgumentParser:
@@ -97,20 +97,14 @@ def _run_missing(args: argparse.Namespace, results: Path) -> None:
         )
     ]
     first, step = map(int, args.share.split('/'))
-    for job in jobs[first - 1 :: step]:
-        done = {
-            tuple(result[name] for name in vars(job))
-            for result in read_results(results)
-        }
-        if tuple(vars(job).values()) in done:
-            continue
-        result = run(args.root, job, args.mnist)
-        with results.open('a') as file:
-            file.write(json.dumps(result) + '\n')
+
+    def said(result: dict) -> list[str]:
         judged = result['judged']
-        print(
-            *vars(job).values(),
-            *(f'{who} {judged[who]["val"]["accuracy"]}' for who in judged),
-            f'{result["seconds"]:.0f} s',
-            flush=True,
-        )
+        return [f'{who} {judged[who]["val"]["accuracy"]}' for who in judged]
+
+    run_missing(
+        jobs[first - 1 :: step],
+        results,
+        lambda job: run(args.root, job, args.mnist),
+        said,
+    )

@@ -9,7 +9,8 @@ import re
 from pathlib import Path
 from statistics import mean, stdev
 
-from .table import accuracy, of_run, read_results, table, watched
+from ..resumable import read_results
+from .table import accuracy, of_run, table, watched
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 RESULTS = Path(__file__).with_name('results.jsonl')

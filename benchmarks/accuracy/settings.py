@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mmengine.config import Config
 
+from must_mm.quickstart.run import epoch_keys
 from must_mm.utils.paths import config_path
 
 CONFIGS = {
@@ -43,9 +44,7 @@ def setting_config(name: str, shares: list[float], epochs: int) -> Config:
     cfg = Config.fromfile(config_path(CONFIGS[base]))
     if name in VARIANTS:
         cfg.merge_from_dict({'model.pseudo_labels': VARIANTS[name]})
-    cfg.train_cfg.max_epochs = epochs
-    length = 'end' if 'end' in cfg.param_scheduler else 'T_max'
-    cfg.param_scheduler[length] = epochs
+    cfg.merge_from_dict(epoch_keys(cfg, epochs))
     if name.endswith(WITH_PRIOR):
         cfg.model.head.fairness.prior = shares
         if cfg.model.get('pseudo_labels'):

@@ -2,18 +2,9 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from statistics import mean, stdev
 
 BASE = 'published'
-
-
-def read_results(path: Path) -> list[dict]:
-    """Read the runs, a JSON object a line; none if there is no file."""
-    if not path.is_file():
-        return []
-    return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 def of_run(result: dict) -> tuple[int, int]:

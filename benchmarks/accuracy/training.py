@@ -36,6 +36,7 @@ from .tasks import (
 from .views import render_views
 
 LOST_BELOW = 0.1  # of a class's share
+JUDGED = ('val', 'test')
 
 
 @dataclass(frozen=True)
@@ -129,6 +130,32 @@ def build_config(root: Path, job: Job, mnist: Path | None) -> tuple:
     return cfg, chosen
 
 
+def images_of(
+    root: Path, task: str, chosen: Members
+) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+    """Images and classes of each part, those to train on first."""
+    folder = root / TASKS[task].folder
+    pixels = read_part(folder, 'train')[0][chosen.train]
+    return dict(
+        train=(pixels, chosen.labels),
+        **{part: read_part(folder, part) for part in JUDGED},
+    )
+
+
+def quiet_runner(cfg: Config) -> tuple[Runner, CollapseHook]:
+    """Build a runner that warns of nothing, until logging is enabled again.
+
+    Returns:
+        The runner, and its watch on collapse, which does not stop it: the run
+        is to be judged, too.
+    """
+    logging.disable(logging.WARNING)
+    runner = Runner.from_cfg(cfg)
+    watch = next(h for h in runner.hooks if isinstance(h, CollapseHook))
+    watch.stop = False
+    return runner, watch
+
+
 def lasting_levels(hub: MessageHub, watch: CollapseHook) -> dict[str, float]:
     """The highest level that each signal of collapse has kept.
 
@@ -218,31 +245,24 @@ def run(root: Path, job: Job, mnist: Path | None) -> dict:
     """
     begin = time.monotonic()
     cfg, chosen = build_config(root, job, mnist)
-    runner = Runner.from_cfg(cfg)
-    logging.disable(logging.WARNING)
+    runner, watch = quiet_runner(cfg)
     model = runner.model
     model.init_weights()
-    folder = root / TASKS[job.task].folder
-    parts = {part: read_part(folder, part) for part in ('val', 'test')}
-    whole = read_part(folder, 'train')[0][chosen.train]
-    parts['train'] = whole, chosen.labels
+    parts = images_of(root, job.task, chosen)
 
-    def seen(who: str) -> dict[str, Predicted]:
+    def seen(who: str, *names: str) -> dict[str, Predicted]:
         return {
-            part: predictions(model, who, images)
-            for part, (images, _) in parts.items()
+            part: predictions(model, who, parts[part][0]) for part in names
         }
 
-    start = seen('student')
-    watch = next(h for h in runner.hooks if isinstance(h, CollapseHook))
-    watch.stop = False  # the run is judged, too
+    start = seen('student', *parts)
     runner.train()
     logging.disable(logging.NOTSET)
-    student, teacher = seen('student'), seen('teacher')
+    student, teacher = seen('student', *parts), seen('teacher', *JUDGED)
     truth = {part: labels for part, (_, labels) in parts.items()}
     keep_predictions(root, job, truth, start, student)
     end = student['train']
-    shares = torch.bincount(end.labels, minlength=CLASSES) / len(whole)
+    shares = torch.bincount(end.labels, minlength=CLASSES) / len(end.labels)
     changed = (end.labels != start['train'].labels).double().mean()
     confidence = end.logits.softmax(dim=1).max(dim=1).values.mean()
     return dict(
@@ -250,7 +270,7 @@ def run(root: Path, job: Job, mnist: Path | None) -> dict:
         judged={
             who: {
                 part: judge(found[part].labels, truth[part], chosen.judged)
-                for part in ('val', 'test')
+                for part in JUDGED
             }
             for who, found in (
                 ('start', start),
@@ -285,17 +305,19 @@ def keep_predictions(
     """Write the logits, features and blends of each part, with its labels."""
     path = predictions_of(root, job)
     path.parent.mkdir(parents=True, exist_ok=True)
+
+    def small(seen: Predicted) -> dict[str, torch.Tensor]:
+        return {
+            name: value.half() if value.is_floating_point() else value.byte()
+            for name, value in seen._asdict().items()
+        }
+
     kept = {
         part: dict(
             labels=labels,
-            start={n: v.half() for n, v in start[part]._asdict().items()},
-            student={n: v.half() for n, v in student[part]._asdict().items()},
+            start=small(start[part]),
+            student=small(student[part]),
         )
         for part, labels in truth.items()
     }
-    for part in kept.values():
-        for who in ('start', 'student'):
-            part[who]['mixed_labels'] = part[who]['mixed_labels'].to(
-                torch.uint8
-            )
     torch.save(kept, path)

@@ -10,11 +10,10 @@ whose starts and views are used.
 from __future__ import annotations
 
 import argparse
-import json
 from itertools import product
 from pathlib import Path
 
-from ..accuracy.table import read_results
+from ..resumable import read_results, run_missing
 from .table import table
 
 
@@ -67,24 +66,21 @@ def _run_missing(args: argparse.Namespace, results: Path) -> None:
             args.draws, args.counts, args.choices
         )
     ]
-    for job in dict.fromkeys(jobs):
-        done = {
-            tuple(result[name] for name in vars(job))
-            for result in read_results(results)
-        }
-        if tuple(vars(job).values()) in done:
-            continue
-        result = run(args.root, job, args.mnist)
-        with results.open('a') as file:
-            file.write(json.dumps(result) + '\n')
-        print(
-            *vars(job).values(),
+
+    def said(result: dict) -> list[str]:
+        before, after = result['before'], result['after']
+        return [
             f'{result["wrong"]} were wrong:',
             *(
-                f'{part} {result["before"][part]["accuracy"]} -> '
-                f'{result["after"][part]["accuracy"]}'
-                for part in result['after']
+                f'{part} {before[part]["accuracy"]} -> '
+                f'{after[part]["accuracy"]}'
+                for part in after
             ),
-            f'{result["seconds"]:.0f} s',
-            flush=True,
-        )
+        ]
+
+    run_missing(
+        dict.fromkeys(jobs),
+        results,
+        lambda job: run(args.root, job, args.mnist),
+        said,
+    )

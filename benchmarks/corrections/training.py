@@ -10,7 +10,6 @@ from pathlib import Path
 
 import torch
 from mmengine.config import Config
-from mmengine.runner import Runner
 
 from must_mm.adapt.config_parts import LABELLED_SHARE
 from must_mm.adapt.predict import Seen
@@ -21,7 +20,7 @@ from must_mm.evaluation.class_shares import clearly_other, estimate_shares
 from must_mm.models.class_prior import uniform_prior
 
 from ..accuracy import training as accuracy
-from ..accuracy.tasks import CLASSES, TASKS, Members, read_part
+from ..accuracy.tasks import CLASSES
 from . import views  # noqa: F401, registers the data set
 from .choice import by_chance, by_review, look
 
@@ -65,16 +64,6 @@ class Result:
     student: Seen
 
 
-def images_of(root: Path, task: str, chosen: Members) -> dict:
-    """Images and classes of each part, those to train on first."""
-    folder = root / TASKS[task].folder
-    pixels = read_part(folder, 'train')[0][chosen.train]
-    return dict(
-        train=(pixels, chosen.labels),
-        **{part: read_part(folder, part) for part in ('val', 'test')},
-    )
-
-
 @lru_cache(maxsize=1)
 def result_of(
     root: Path, task: str, start: int, draw: int, mnist: Path | None
@@ -84,9 +73,9 @@ def result_of(
     if not path.is_file():
         job = accuracy.Job(task, SETTING, start, draw)
         cfg, chosen = accuracy.build_config(root, job, mnist)
-        runner = _runner(cfg)
+        runner, _ = accuracy.quiet_runner(cfg)
         runner.model.init_weights()
-        pixels = images_of(root, task, chosen)['train'][0]
+        pixels = accuracy.images_of(root, task, chosen)['train'][0]
         before = look(runner.model, pixels)
         runner.train()
         after = look(runner.model, pixels)
@@ -104,15 +93,6 @@ def result_of(
         partial.rename(path)
     kept = torch.load(path, weights_only=True)
     return Result(path, Seen(**kept['start']), Seen(**kept['student']))
-
-
-def _runner(cfg: Config) -> Runner:
-    logging.disable(logging.WARNING)
-    runner = Runner.from_cfg(cfg)
-    for hook in runner.hooks:
-        if type(hook).__name__ == 'CollapseHook':
-            hook.stop = False
-    return runner
 
 
 def train_on(
@@ -185,10 +165,10 @@ def run(root: Path, job: Job, mnist: Path | None) -> dict:
     shares = None if job.choice == EVEN else prior_of(result, known)
     if shares:
         set_prior(cfg, shares)
-    runner = _runner(cfg)
+    runner, _ = accuracy.quiet_runner(cfg)
     kept = torch.load(result.checkpoint, weights_only=True)
     runner.model.load_state_dict(kept['state_dict'])
-    parts = images_of(root, job.task, members)
+    parts = accuracy.images_of(root, job.task, members)
     # the labelled ones are known: they are not judged
     rest = torch.ones(len(truth), dtype=torch.bool)
     rest[chosen] = False

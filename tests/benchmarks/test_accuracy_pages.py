@@ -5,7 +5,7 @@ import re
 import pytest
 
 from benchmarks.accuracy import command, pages
-from benchmarks.accuracy.table import read_results
+from benchmarks.resumable import read_results
 from must_mm.utils.paths import config_path
 from tests.tiny import ROOT
 
