@@ -122,7 +122,9 @@ def test_another_architecture_is_named_with_those_that_fit(files, tmp_path):
         match='another architecture than ViT-B-16: 128 channels, 2 blocks',
     ) as error:
         check_source('ViT-B-16', files['pretrained'])
-    assert f'--model {NAME}' in str(error.value)
+    # other tests of this process may have registered their own of this size
+    proposed = str(error.value).split('Give --model ')[1]
+    assert NAME in proposed.split(' or ')
     # when it is loaded, too
     with pytest.raises(ValueError, match='another architecture than ViT-S-16'):
         load_clip('ViT-S-16', files['pretrained'])
