@@ -12,9 +12,11 @@ from ..weights.publish import (
     publish,
     trained_classifier,
 )
-from .corrections import write_state
+from .corrections import run_folders, write_state
+from .fallback import gone_wrong
 from .passes import Passes, classify
 from .preparation import Job
+from .training import undo_run
 from .trust import temperature_of, together
 
 
@@ -26,26 +28,54 @@ class Answer:
         said: What each makes of the images.
         temperatures: By which the logits of each are divided.
         best: Index of the run that speaks for all.
+        checkpoints: What each run has left.
     """
 
     said: list[Passes]
     temperatures: list[float]
     best: int
+    checkpoints: list[Path]
 
 
-def ask(job: Job, checkpoints: Sequence[Path], screen: TextIO) -> Answer:
-    """Show the images to the network of each run."""
-    said = []
+def ask(
+    job: Job, checkpoints: Sequence[Path], before: Passes, screen: TextIO
+) -> Answer:
+    """Show the images to the network of each run; undo runs gone wrong.
+
+    Args:
+        job: What is asked for.
+        checkpoints: What each run has left.
+        before: What the start made of the images.
+        screen: Where to show the progress.
+    """
+    said, kept = [], []
+    folders = run_folders(job.out, job.runs)
     for n, checkpoint in enumerate(checkpoints):
-        model = trained_classifier(
-            checkpoint, job.task.options.network == TEACHER
+        title = f'run {n + 1}' if job.runs > 1 else 'adapted'
+        passes = _look(job, checkpoint, title, screen)
+        there = passes[0].there & before[0].there
+        found = gone_wrong(
+            passes[0].labels[there],
+            before[0].labels[there],
+            job.prior,
+            job.task.classes,
         )
-        title = f'run {n + 1}' if len(checkpoints) > 1 else 'adapted'
-        said.append(classify(model, job, title, screen))
-        del model
+        if found:
+            seed = job.task.options.seed + n
+            checkpoint = undo_run(job.config, folders[n], seed, found)
+            passes = _look(job, checkpoint, f'{title}, undone', screen)
+        said.append(passes)
+        kept.append(checkpoint)
     temperatures = [temperature_of(seen) for seen, _ in said]
     *_, best = together([seen for seen, _ in said], temperatures)
-    return Answer(said, temperatures, best)
+    return Answer(said, temperatures, best, kept)
+
+
+def _look(job: Job, checkpoint: Path, title: str, screen: TextIO) -> Passes:
+    teacher = job.task.options.network == TEACHER
+    return classify(
+        trained_classifier(checkpoint, teacher), job, title, screen
+    )
 
 
 def export(job: Job, checkpoint: Path, temperature: float) -> None:

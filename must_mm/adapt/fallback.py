@@ -1,7 +1,9 @@
 """What a run leaves where self-training has collapsed: what was sound."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
+import torch
 import torch.nn as nn
 from mmengine.runner import Runner
 from mmpretrain.registry import MODELS
@@ -9,13 +11,31 @@ from mmpretrain.registry import MODELS
 from ..checkpoints.plain import load_tensors
 from ..checkpoints.resume import find_resumable
 from ..engine.checkpoint_hook import LAST_SOUND
-from ..engine.collapse import Collapsed, CollapseHook
+from ..engine.collapse import (
+    LIMITS,
+    Collapsed,
+    CollapseHook,
+    Signals,
+    spread,
+)
+from ..models.class_prior import uniform_prior
 from ..utils.distributed import unwrap
 
 FILE = 'fallback.txt'
 #: A collapse begins before it shows: a state from the first half of a run
 #: that collapses may be worse than the start.
 LATE = 0.5
+#: Images of each class, on average, below which shares say little.
+FEW = 10
+
+OF_ALL_IMAGES = dict(
+    class_growth="{top_class_share:.0%} of the images were called '{name}', "
+    '{class_growth:.1f} times its due',
+    lost_classes='{lost_classes:.0%} of the classes had less than a tenth of '
+    'their due',
+    start_disagreement='{start_disagreement:.0%} of the images were given '
+    "another class than the start's",
+)
 
 
 def train_or_fall_back(runner: Runner) -> Path:
@@ -47,16 +67,66 @@ def train_or_fall_back(runner: Runner) -> Path:
     if not found:
         checkpoint, _ = find_resumable(run)
         return Path(checkpoint)
-    checkpoint = _late_and_sound(runner)
-    left = 'what it was before that showed'
-    if checkpoint is None:
+    return undo(runner, found, _late_and_sound(runner))
+
+
+def undo(runner: Runner, found: str, sound: Path | None = None) -> Path:
+    """Take what was sound for the result of a run, and leave word of it.
+
+    Args:
+        runner: The run.
+        found: What went wrong.
+        sound: The checkpoint to take; the start by default.
+    """
+    checkpoint, left = sound, 'what it was before that showed'
+    if sound is None:
         checkpoint, left = write_start(runner), 'the start as it was'
-    (run / FILE).write_text(
+    Path(runner.work_dir, FILE).write_text(
         f'Self-training went wrong on these images and was undone: {found}. '
         f'The classifier is {left}.\n',
         encoding='utf-8',
     )
     return checkpoint
+
+
+def gone_wrong(
+    labels: torch.Tensor,
+    start: torch.Tensor,
+    prior: Sequence[float] | None,
+    classes: Sequence[str],
+) -> str:
+    """Say what a result has made of all images, where no good run does that.
+
+    The hook watches the teacher, from step to step; this is of the network
+    that is exported, in the end, by the same limits.
+
+    Args:
+        labels: Its labels, (N,).
+        start: The start's, (N,).
+        prior: Shares to expect of the classes, even ones by default.
+        classes: Class names, K.
+
+    Returns:
+        What is beyond a limit; nothing where nothing is, or where there are
+        too few images to tell.
+    """
+    if len(labels) < FEW * len(classes):
+        return ''
+    shares = torch.tensor(prior) if prior else uniform_prior(len(classes))
+    signals = Signals(
+        start_disagreement=(labels != start).double().mean().item(),
+        **spread(
+            torch.bincount(labels, minlength=len(classes)),
+            torch.bincount(start, minlength=len(classes)),
+            shares,
+        ),
+    )
+    name = classes[signals.top_class]
+    return ', '.join(
+        words.format(name=name, **vars(signals))
+        for key, words in OF_ALL_IMAGES.items()
+        if getattr(signals, key) > LIMITS[key].stop
+    )
 
 
 def fallback_of(run: Path) -> str:

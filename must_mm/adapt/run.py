@@ -148,9 +148,9 @@ def _run(task: Task, out: Path) -> Result:
                 job.config, folders, task.options.seed, screen
             )
         with stage('results'):
-            answer = ask(job, checkpoints, screen)
+            answer = ask(job, checkpoints, before, screen)
             best = answer.best
-            export(job, checkpoints[best], answer.temperatures[best])
+            export(job, answer.checkpoints[best], answer.temperatures[best])
     result = conclude(job, before, answer, notes, folders[best], seconds)
     write_result(result)
     return result

@@ -6,8 +6,10 @@ from contextlib import closing
 from pathlib import Path
 from typing import TextIO
 
+from mmengine.runner import Runner
+
 from ..runs.launch import build_runner
-from .fallback import train_or_fall_back
+from .fallback import train_or_fall_back, undo
 from .progress import ProgressHook
 from .side_by_side import gpus, train_side_by_side
 
@@ -47,15 +49,24 @@ def train(config: Path, run: Path, screen: TextIO, seed: int) -> Path:
     Returns:
         The checkpoint to take, see :func:`train_or_fall_back`.
     """
-    argv = [str(config), '--work-dir', str(run), '--resume']
+    runner = _runner(config, run, seed, '--resume')
+    progress = ProgressHook(screen)
+    runner.register_hook(progress)
+    with closing(progress):
+        return train_or_fall_back(runner)
+
+
+def undo_run(config: Path, run: Path, seed: int, found: str) -> Path:
+    """Leave the start for the result of a run that has ended; see `undo`."""
+    return undo(_runner(config, run, seed), found)
+
+
+def _runner(config: Path, run: Path, seed: int, *more: str) -> Runner:
+    argv = [str(config), '--work-dir', str(run), *more]
     # MMEngine shares logs between runs of one name within a process
     argv += [
         '--cfg-options',
         f'experiment_name=adapt-{time.time_ns()}',
         f'randomness.seed={seed}',
     ]
-    runner = build_runner('', 'train', argv)
-    progress = ProgressHook(screen)
-    runner.register_hook(progress)
-    with closing(progress):
-        return train_or_fall_back(runner)
+    return build_runner('', 'train', argv)

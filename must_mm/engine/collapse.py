@@ -110,6 +110,30 @@ ADVICE = (
 )
 
 
+def spread(
+    counts: torch.Tensor, first: torch.Tensor, prior: torch.Tensor
+) -> dict[str, float]:
+    """How labels spread over the classes, against what they began with.
+
+    Args:
+        counts: Labels of each class, (K,), not all zero.
+        first: The same of the start, (K,), not all zero.
+        prior: Shares to expect, (K,).
+
+    Returns:
+        The values of :class:`Signals` that are about classes, by name.
+    """
+    shares, first = counts / counts.sum(), first / first.sum()
+    growth, top = (shares / torch.maximum(prior, first)).max(0)
+    lost = shares < LOST * torch.minimum(prior, first)
+    return dict(
+        top_class=int(top),
+        top_class_share=shares[top].item(),
+        class_growth=growth.item(),
+        lost_classes=lost.float().mean().item(),
+    )
+
+
 class RunningSignals:
     """Averages over the last steps, against what they were at first.
 
@@ -205,15 +229,7 @@ class RunningSignals:
             rank_loss=1 - rank / max(first_rest[2].item(), 1e-6),
         )
         if counts.sum() > 0 and first.sum() > 0:
-            shares, first = counts / counts.sum(), first / first.sum()
-            growth, top = (shares / torch.maximum(self.prior, first)).max(0)
-            lost = shares < LOST * torch.minimum(self.prior, first)
-            values.update(
-                top_class=int(top),
-                top_class_share=shares[top].item(),
-                class_growth=growth.item(),
-                lost_classes=lost.float().mean().item(),
-            )
+            values.update(spread(counts, first, self.prior))
         return Signals(**values)
 
 

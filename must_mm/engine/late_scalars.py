@@ -50,10 +50,14 @@ class LateRuntimeInfoHook(RuntimeInfoHook):
     checkpoint is saved; log and checkpoint are the same.
     """
 
+    def __init__(self) -> None:
+        # a run may be saved before it trains
+        self._late = LateScalars()
+
     def before_train(self, runner) -> None:
         """Take over the interval of the log."""
         super().before_train(runner)
-        self._late = LateScalars()
+        self._late.read()  # of an earlier training of this runner
         self._interval = min(
             (h.interval for h in runner.hooks if isinstance(h, LoggerHook)),
             default=1,
