@@ -12,7 +12,7 @@ from ..weights.publish import (
     publish,
     trained_classifier,
 )
-from .corrections import run_folders, write_state
+from .corrections import finished, run_folders, write_state
 from .fallback import gone_wrong
 from .passes import Passes, classify
 from .preparation import Job
@@ -73,9 +73,16 @@ def ask(
 
 def _look(job: Job, checkpoint: Path, title: str, screen: TextIO) -> Passes:
     teacher = job.task.options.network == TEACHER
-    return classify(
-        trained_classifier(checkpoint, teacher), job, title, screen
-    )
+    model = trained_classifier(checkpoint, teacher)
+    return classify(model, job, title, screen)
+
+
+def what_is_corrected(job: Job, screen: TextIO) -> Passes | None:
+    """Show the images to the result that the run goes on from, if any."""
+    after = job.task.options.after
+    if not after:
+        return None
+    return _look(job, finished(Path(after)), 'so far', screen)
 
 
 def export(job: Job, checkpoint: Path, temperature: float) -> None:

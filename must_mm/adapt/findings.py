@@ -132,24 +132,35 @@ def mean_confidence(predictions: list[Prediction]) -> tuple[float, float]:
 
 
 def headline(result: Result) -> str:
-    """Say in a sentence what came out."""
-    total = len(result.predictions)
+    """Say in a sentence what came out, in two after a correction."""
+    total, corrected = len(result.predictions), result.corrected
+    by_labels = ''
+    if corrected:
+        by_labels = (
+            f' The correction changed the class of {corrected.changed:,} '
+            f'{"image" if corrected.changed == 1 else "images"}.'
+        )
     if result.evaluation is None:
         changed = sum(p.changed for p in result.predictions)
         before, after = map(percent, mean_confidence(result.predictions))
         return (
             f'{changed:,} of {total:,} images changed class (zero-shot and '
             f'adapted classifier agree on {percent(1 - changed / total)}); '
-            f'mean confidence {_went(before, after)}.'
+            f'mean confidence {_went(before, after)}.{by_labels}'
         )
-    before, after = (
+    zero_shot, after = (
         Evaluation.accuracy(confusion)
         for confusion in (result.evaluation.before, result.evaluation.after)
     )
+    before, beside = zero_shot, ''
+    if corrected and corrected.confusion:
+        before = Evaluation.accuracy(corrected.confusion)
+        beside = f' (zero-shot: {percent(zero_shot)})'
     labelled = sum(map(sum, result.evaluation.after))
     return (
         f'On {labelled:,} labelled images, accuracy '
-        f'{_went(percent(before), percent(after), after > before)}.'
+        f'{_went(percent(before), percent(after), after > before)}{beside}.'
+        f'{by_labels}'
     )
 
 

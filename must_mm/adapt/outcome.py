@@ -4,6 +4,8 @@ from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
+import torch
+
 from ..evaluation.calibration import calibrated
 from ..utils.scalars import read_scalars
 from ..utils.versions import installed_versions
@@ -12,12 +14,25 @@ from .fallback import fallback_of
 from .labels import write_review
 from .passes import Passes, without_gone
 from .plan import Images
-from .predict import REJECTED, evaluation, predictions, skew, write_csv
+from .predict import (
+    REJECTED,
+    confusion,
+    evaluation,
+    predictions,
+    skew,
+    write_csv,
+)
 from .preparation import Job
 from .report import write_report
-from .result import Evaluation, Prediction, Result
+from .result import Corrected, Evaluation, Prediction, Result
 from .task import Task
-from .trust import reliability, strangeness, together, trust_of
+from .trust import (
+    reliability,
+    strangeness,
+    temperature_of,
+    together,
+    trust_of,
+)
 
 _NO_CURVES = {'step', 'iter', 'epoch', 'time', 'data_time', 'memory'}
 
@@ -25,6 +40,7 @@ _NO_CURVES = {'step', 'iter', 'epoch', 'time', 'data_time', 'memory'}
 def conclude(
     job: Job,
     before: Passes,
+    corrected: Passes | None,
     answer: Answer,
     notes: dict[str, str],
     run: Path,
@@ -35,16 +51,20 @@ def conclude(
     Args:
         job: The run.
         before: What the start made of the images.
+        corrected: The same of the result that is corrected, if one is.
         answer: What the runs make of them.
         notes: What is to be said of single images.
         run: Folder of the exported run.
         seconds: Wall time of each stage.
     """
     task, runs = job.task, job.runs
-    images, before, said = without_gone(task, job.images, before, answer.said)
+    others = [*answer.said, corrected] if corrected else answer.said
+    images, before, others = without_gone(task, job.images, before, others)
+    said, earlier = others[:runs], others[runs:]
     temperature = answer.temperatures[answer.best]
     seen, seen_labelled = said[answer.best]
     probs, agreed, _ = together([one for one, _ in said], answer.temperatures)
+    zero_shot = calibrated(before[0].logits, temperature_of(before[0]))
     measured, reliable = None, []
     if images.labelled:
         labels = [label for _, label in images.labelled]
@@ -54,7 +74,7 @@ def conclude(
     found = predictions(
         task.folder,
         images.names,
-        before[0].probabilities,
+        zero_shot,
         probs,
         agreed,
         strangeness(before[0]),
@@ -72,6 +92,7 @@ def conclude(
         task.options.seed,
         [i for i, p in enumerate(found) if p.note],
     )
+    compared = beside(found, earlier[0], images) if earlier else None
     curves = read_curves(run)
     words = dict(
         job.words,
@@ -90,10 +111,26 @@ def conclude(
         settings=words,
         versions=installed_versions(),
         seconds=seconds,
-        warnings=warnings_of(task, job.prior, images, found, measured, curves),
+        warnings=warnings_of(
+            task, job.prior, images, found, measured, compared, curves
+        ),
         fallback=fallback_of(run),
         trust=replace(trust, reliability=reliable),
+        corrected=compared,
         out=job.out,
+    )
+
+
+def beside(
+    found: list[Prediction], before: Passes, images: Images
+) -> Corrected:
+    """Compare what is said now with the result that was corrected."""
+    seen, labelled = before
+    labels = torch.tensor([p.label for p in found])
+    true = [label for _, label in images.labelled]
+    return Corrected(
+        changed=int((labels != seen.labels).sum()),
+        confusion=confusion(true, labelled.logits) if labelled else None,
     )
 
 
@@ -129,6 +166,7 @@ def warnings_of(
     images: Images,
     found: list[Prediction],
     measured: Evaluation | None,
+    corrected: Corrected | None,
     curves: dict[str, list[tuple[int, float]]],
 ) -> list[str]:
     """What the reader should know before trusting the result."""
@@ -175,6 +213,14 @@ def warnings_of(
                 f'accuracy fell from {100 * before:.1f} to '
                 f'{100 * after:.1f} %: keep the zero-shot classifier'
             )
+        if corrected and corrected.confusion:
+            before = Evaluation.accuracy(corrected.confusion)
+            if after < before:
+                texts.append(
+                    f'the correction took the accuracy from {100 * before:.1f}'
+                    f' to {100 * after:.1f} %: keep the result of before, in '
+                    f'{task.options.after}'
+                )
         seen = {label for _, label in images.labelled}
         absent = [n for i, n in enumerate(task.classes) if i not in seen]
         if absent:

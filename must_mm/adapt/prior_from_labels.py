@@ -2,17 +2,13 @@
 
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import TextIO
 
 import torch
 from mmengine.config import Config
 
 from ..evaluation.class_shares import clearly_other, estimate_shares
-from ..models.must import TEACHER
-from ..weights.publish import trained_classifier
 from .config_text import load_config
-from .corrections import finished
-from .predict import Seen, look
+from .predict import Seen
 from .preparation import Job
 from .trust import temperature_of
 
@@ -46,35 +42,25 @@ def asks_labels(job: Job) -> bool:
 
 
 def prior_from_labels(
-    job: Job, start: Seen, leave_out: Collection[str], screen: TextIO
+    job: Job, seen: Seen, leave_out: Collection[str]
 ) -> list[float] | None:
     """Estimate the shares of the classes, where that is safe.
 
-    Asked is the result that the run goes on from, else the start. Its
-    estimate counts if it differs from the prior of before by twice of what
-    it may be off.
+    The estimate counts if it differs from the prior of before by twice of
+    what it may be off.
 
     Args:
         job: The run, for which :func:`asks_labels` holds.
-        start: What the start made of the images.
+        seen: What the result that the run goes on from makes of the images,
+            else the start.
         leave_out: Names of images that do not train.
-        screen: Where to show the progress.
 
     Returns:
         The shares; ``None`` for even ones.
     """
-    options, before, seen = job.task.options, None, start
-    if options.after:
-        after = Path(options.after)
-        before = stated_prior(load_config(after / 'config.py'))
-        seen = look(
-            trained_classifier(finished(after), options.network == TEACHER),
-            job.cfg,
-            job.task.folder,
-            job.out / 'images.txt',
-            'result: image',
-            screen,
-        )
+    before, after = None, job.task.options.after
+    if after:
+        before = stated_prior(load_config(Path(after) / 'config.py'))
     names, there = job.images.names, seen.there.tolist()
     used = [
         i for i, name in enumerate(names) if there[i] and name not in leave_out

@@ -114,6 +114,20 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
+class Corrected:
+    """What a correction has made of the result that it went on from.
+
+    Attributes:
+        changed: Images that are given another class than before.
+        confusion: Of the classifier of before, on labelled images, if there
+            are any; as in :class:`Evaluation`.
+    """
+
+    changed: int
+    confusion: list[list[int]] | None = None
+
+
+@dataclass(frozen=True)
 class Result:
     """One adaptation.
 
@@ -131,6 +145,7 @@ class Result:
         fallback: Where self-training has collapsed: what was seen of it, and
             what is exported instead, in words.
         trust: What the result says of itself.
+        corrected: Beside the result that was corrected, if one was.
         out: Folder of the results, for the command that goes on from them.
     """
 
@@ -146,6 +161,7 @@ class Result:
     warnings: list[str] = field(default_factory=list)
     fallback: str = ''
     trust: Trust = field(default_factory=Trust)
+    corrected: Corrected | None = None
     out: Path | None = None
 
 
@@ -157,14 +173,21 @@ def summary(result: Result, out: Path) -> str:
     lines.append(
         f'{changed} of {len(result.predictions)} images changed class'
     )
+    corrected = result.corrected
+    if corrected:
+        lines[-1] += f'; {corrected.changed} by this correction'
     if result.evaluation:
         before, after = map(
             Evaluation.accuracy,
             (result.evaluation.before, result.evaluation.after),
         )
+        between = ''
+        if corrected and corrected.confusion:
+            earlier = Evaluation.accuracy(corrected.confusion)
+            between = f'{100 * earlier:.2f} % before this correction, '
         lines.append(
-            f'accuracy: {100 * before:.2f} % zero-shot, {100 * after:.2f} % '
-            f'adapted ({network})'
+            f'accuracy: {100 * before:.2f} % zero-shot, {between}'
+            f'{100 * after:.2f} % adapted ({network})'
         )
     lines += [f'note: {text}' for text in result.warnings]
     if result.trust.review:

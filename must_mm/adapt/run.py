@@ -12,7 +12,7 @@ from mmpretrain.registry import MODELS
 from must_mm_cli.corrected import corrected_folder
 from must_mm_cli.options import Options, check_given, check_out, load
 
-from .answer import ask, export
+from .answer import ask, export, what_is_corrected
 from .corrections import (
     finished,
     known_labels,
@@ -137,11 +137,12 @@ def _run(task: Task, out: Path) -> Result:
             model.init_weights()
             before = classify(model, job, 'zero-shot', screen)
             del model
+            corrected = what_is_corrected(job, screen)
         notes = write_training_list(
             job.task, job.images, job.known, before[0], out
         )
         if not job.resumed:
-            job = settle(job, before[0], notes, screen)
+            job = settle(job, before[0], corrected and corrected[0], notes)
             write_config(job.cfg, job.config)
         with stage('training'):
             checkpoints = train_all(
@@ -151,6 +152,8 @@ def _run(task: Task, out: Path) -> Result:
             answer = ask(job, checkpoints, before, screen)
             best = answer.best
             export(job, answer.checkpoints[best], answer.temperatures[best])
-    result = conclude(job, before, answer, notes, folders[best], seconds)
+    result = conclude(
+        job, before, corrected, answer, notes, folders[best], seconds
+    )
     write_result(result)
     return result

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TextIO
 
 from .plan import ESTIMATED
 from .predict import REJECTED, Seen
@@ -12,15 +11,15 @@ from .settings import threshold
 
 
 def settle(
-    job: Job, start: Seen, notes: Mapping[str, str], screen: TextIO
+    job: Job, start: Seen, corrected: Seen | None, notes: Mapping[str, str]
 ) -> Job:
     """Set the threshold, and the prior that labels speak for.
 
     Args:
         job: The run; its config is changed in place.
         start: What the start made of the images.
+        corrected: The same of the result that is corrected, if one is.
         notes: What is to be said of single images.
-        screen: Where to show the progress.
 
     Returns:
         The job, with other words where the prior is another.
@@ -32,7 +31,7 @@ def settle(
     if not asks_labels(job):
         return job
     rejected = {name for name, note in notes.items() if note == REJECTED}
-    shares = prior_from_labels(job, start, rejected, screen)
+    shares = prior_from_labels(job, corrected or start, rejected)
     if shares is None:
         return job
     set_prior(job.cfg, shares)

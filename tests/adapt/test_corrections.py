@@ -126,6 +126,15 @@ def test_corrections_go_on_from_the_result(first, labelled, photos):
     counted = sum(map(sum, after.evaluation.after))
     assert counted == 12 - len(known)
     assert not set(names) & {p.prediction.name for p in after.trust.review}
+    # beside what was corrected, on the same images
+    corrected = after.corrected
+    earlier = {row['path']: row for row in rows(out / 'predictions.csv')}
+    for name in names:
+        corrected_it = earlier[name]['class'] != name.split('/')[0]
+        assert corrected.changed >= corrected_it
+    assert sum(map(sum, corrected.confusion)) == counted
+    assert 'The correction changed' in (new / 'report.html').read_text()
+    assert before.corrected is None
     # the first result is as it was
     assert (out / 'report.html').is_file() and exported(out).is_file()
 

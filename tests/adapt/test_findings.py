@@ -12,7 +12,7 @@ from must_mm.adapt.findings import (
     percent,
     surest_changes,
 )
-from must_mm.adapt.result import Evaluation
+from must_mm.adapt.result import Corrected, Evaluation
 from tests.adapt.results import prediction, two_images
 
 
@@ -70,6 +70,25 @@ def test_headline_with_labels():
     assert rose == 'On 4 labelled images, accuracy rose from 50.0% to 100.0%.'
     assert 'fell from 100.0% to 50.0%' in say(all_right, half)
     assert 'stayed at 50.0%' in say(half, half)
+
+
+def test_headline_after_a_correction():
+    half, all_right = [[1, 1], [1, 1]], [[2, 0], [0, 2]]
+    most = [[2, 0], [1, 1]]
+    text = plain(
+        headline(
+            two_images(
+                evaluation=Evaluation(before=half, after=all_right),
+                corrected=Corrected(changed=1, confusion=most),
+            )
+        )
+    )
+    assert text == (
+        'On 4 labelled images, accuracy rose from 75.0% to 100.0% '
+        '(zero-shot: 50.0%). The correction changed the class of 1 image.'
+    )
+    text = plain(headline(two_images(corrected=Corrected(changed=2))))
+    assert text.endswith('The correction changed the class of 2 images.')
 
 
 def test_headline_without_labels():

@@ -107,9 +107,8 @@ def test_zero_shot_is_the_start(adapted, photos):
     for prediction in result.predictions[::5]:
         (found,) = classify(str(photos / prediction.name))
         assert found['pred_class'] == CLASSES[prediction.zero_shot]
-        assert found['pred_score'] == pytest.approx(
-            prediction.zero_shot_confidence, abs=1e-5
-        )
+        # a temperature of 1 or more makes no one surer
+        assert prediction.zero_shot_confidence <= found['pred_score'] + 1e-5
 
 
 def test_user_files_stay_as_they_are(options, tmp_path):
