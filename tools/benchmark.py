@@ -8,6 +8,7 @@ from pathlib import Path
 PARTS = dict(
     accuracy='accuracy.command',
     corrections='corrections.command',
+    outliers='outliers',
     step='step',
     data='data',
     photos='photo_experiment',
