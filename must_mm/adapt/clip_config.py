@@ -15,8 +15,8 @@ from .config_parts import (
     use_data,
     use_runtime,
 )
-from .config_text import name_parts
 from .settings import Settings, Tower
+from .written_config import name_parts
 
 
 def _clip_classifier(name: str, pretrained: str, classes: int) -> dict:

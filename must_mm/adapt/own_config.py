@@ -12,7 +12,7 @@ from .config_parts import (
     use_data,
     use_runtime,
 )
-from .config_text import load_config, name_parts
+from .written_config import load_config, name_parts
 
 LOADERS = ('LoadImage', 'LoadImageFromFile')
 

@@ -9,13 +9,13 @@ from ..weights.clip_source import find_model, find_weights
 from ..weights.origin import function_of
 from .clip_config import clip_config, find_tower
 from .config_parts import Data
-from .config_text import load_config
 from .cost import Cost, measure, precision, this_machine
 from .images import SUFFIXES, dark_images, search, split_readable
 from .own_config import own_config
 from .progress import Progress, duration
 from .settings import BATCH, Machine, choose, shorter, workers
 from .task import Task
+from .written_config import load_config
 
 RUNS, PATIENCE = 3, 3600  # runs, if all of them take fewer seconds
 TRAINED = 'trained.txt'  # lists the images that train, if not all do

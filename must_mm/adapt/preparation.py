@@ -8,7 +8,6 @@ from mmengine.config import Config
 from mmpretrain.registry import TASK_UTILS
 
 from .config_parts import follow_folder
-from .config_text import config_text, load_config
 from .corrections import (
     LABELS,
     finished,
@@ -22,6 +21,7 @@ from .labels import Known
 from .lists import write_lists, write_text
 from .plan import Images, look_at_images, make_plan
 from .task import Task, save
+from .written_config import config_text, load_config
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ import torch
 from mmengine.config import Config
 
 from ..evaluation.class_shares import clearly_other, estimate_shares
-from .config_text import load_config
 from .predict import Seen
 from .preparation import Job
 from .trust import temperature_of
+from .written_config import load_config
 
 
 def stated_prior(cfg: Config) -> Sequence[float] | None:

@@ -24,9 +24,9 @@ from ..utils.distributed import check_whole_weights, from_main_process
 from ..utils.registry import is_a
 from .arguments import OverrideAction, naming_loader, without_start
 from .batch_rule import count_processes, follow_batch
-from .config_text import written_once
 from .loader_workers import follow_cores
 from .named_parts import merge_options
+from .written_once import written_once
 
 LOCAL = dict(
     pytorch='LOCAL_RANK',

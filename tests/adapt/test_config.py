@@ -8,9 +8,9 @@ from mmpretrain.registry import MODELS
 
 from must_mm.adapt.clip_config import clip_config, find_tower
 from must_mm.adapt.config_parts import Data
-from must_mm.adapt.config_text import config_text
 from must_mm.adapt.own_config import own_config
 from must_mm.adapt.settings import Machine, Tower, choose
+from must_mm.adapt.written_config import config_text
 from must_mm.engine.autocast import mixed_precision
 from must_mm.runs.batch_rule import follow_batch
 

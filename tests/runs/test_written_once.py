@@ -4,7 +4,7 @@ import copy
 
 from mmengine.config import Config, config
 
-from must_mm.runs.config_text import written_once
+from must_mm.runs.written_once import written_once
 
 
 def test_formatted_once(monkeypatch, tmp_path):
