@@ -7,9 +7,10 @@ import pytest
 import torch
 from mmengine.config import Config
 
+from benchmarks.accuracy import training as accuracy
 from benchmarks.accuracy.settings import setting_config
 from benchmarks.accuracy.views import masks_of
-from benchmarks.corrections import command, training
+from benchmarks.corrections import command, taught, training
 from benchmarks.corrections.choice import by_chance, by_review
 from benchmarks.corrections.table import table
 from benchmarks.corrections.training import Job, Result, prior_of, train_on
@@ -148,3 +149,26 @@ def test_the_command_skips_what_is_there(tmp_path, monkeypatch, capsys):
     command.main(options)
     assert len(ran) == 2
     assert '| digits | 10 | review | 1 |' in capsys.readouterr().out
+
+
+def test_runs_teach_where_there_are_enough(tmp_path):
+    lesson = taught.Lesson('digits', 0)
+    assert taught.teachers(tmp_path, lesson, 'val') == []
+    draws = torch.Generator().manual_seed(0)
+    labels = torch.arange(40) % 10
+    for draw in range(taught.TOGETHER):
+        logits = 2 * torch.eye(10)[labels]
+        logits += torch.randn(40, 10, generator=draws)
+        one = dict(
+            logits=logits, feats=logits, mixed=logits, mixed_labels=labels
+        )
+        kept = dict(labels=labels, start=one, student=one)
+        job = accuracy.Job('digits', 'balanced', 0, draw)
+        path = accuracy.predictions_of(tmp_path, job)
+        path.parent.mkdir(exist_ok=True)
+        torch.save(dict(train=kept, val=kept, test=kept), path)
+    found = taught.choices(taught.teachers(tmp_path, lesson, 'test'))
+    assert found['mean of runs'] > found['average run']
+    result = dict(task='digits', start=0, val=found, test=found)
+    other = dict(result, start=1)
+    assert '| digits | test | 2 |' in taught.taught_table([result, other])
