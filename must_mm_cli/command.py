@@ -1,6 +1,7 @@
 """The command ``must-adapt``."""
 
 import argparse
+import gc
 import shlex
 import sys
 from dataclasses import replace
@@ -85,6 +86,8 @@ def main(argv: list[str] | None = None) -> int:
         from must_mm.adapt.result import summary
         from must_mm.adapt.run import adapt, dry_run, resume
 
+        # MMEngine searches all objects for garbage with every data set
+        gc.freeze()
         if dry:
             show(dry_run(**args))
             return 0

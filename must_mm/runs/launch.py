@@ -1,6 +1,7 @@
 """From a command line to MMEngine's runner."""
 
 import argparse
+import gc
 import os
 from datetime import timedelta
 from pathlib import Path
@@ -287,6 +288,8 @@ def main(description: str, phase: str, argv: list[str] | None = None) -> None:
         phase: ``'train'`` or ``'test'``.
         argv: Arguments; those of the process by default.
     """
+    # MMEngine searches all objects for garbage with every data set
+    gc.freeze()
     runner = build_runner(description, phase, argv)
     getattr(runner, phase)()
     if dist.is_initialized():

@@ -5,11 +5,11 @@ import os
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 
 from must_mm.checkpoints import share as module
 from must_mm.checkpoints.plain import load_local, save_tensors
 from must_mm.checkpoints.share import fingerprint, share
+from tests.ranks import on_ranks
 
 NAME = 'epoch_1.pth'
 
@@ -48,9 +48,7 @@ def test_ranks_without_the_file_or_with_an_older_one_get_it(tmp_path):
     save_tensors(content(7.0), tmp_path / '0' / NAME)
     save_tensors(content(7.0), tmp_path / '1' / NAME)
     save_tensors(content(5.0), tmp_path / '2' / NAME)  # of an earlier run
-    mp.start_processes(
-        _one_rank, args=(tmp_path,), nprocs=4, start_method='fork'
-    )
+    on_ranks(_one_rank, tmp_path, ranks=4)
     for rank in range(4):
         found = torch.load(tmp_path / str(rank) / 'found.pt')
         assert torch.equal(found['state_dict']['x'], torch.full((1000,), 7.0))

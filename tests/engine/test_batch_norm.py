@@ -5,10 +5,10 @@ from types import SimpleNamespace
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch import nn
 
 from must_mm.engine.batch_norm import BatchNormHook
+from tests.ranks import on_ranks
 
 RANKS = 2
 
@@ -42,9 +42,7 @@ def _one_rank(rank: int, folder) -> None:
 @pytest.mark.dist
 def test_ranks_have_the_statistics_of_all(tmp_path):
     """The mean is that of one process; the variance that within the ranks."""
-    mp.start_processes(
-        _one_rank, args=(tmp_path,), nprocs=RANKS, start_method='fork'
-    )
+    on_ranks(_one_rank, tmp_path, ranks=RANKS)
     zero, one = (torch.load(tmp_path / f'{rank}.pth') for rank in range(RANKS))
     whole, parts = networks()[0], [networks()[0] for _ in range(RANKS)]
     for step in range(3):

@@ -78,8 +78,16 @@ def test_options_are_checked(key, value):
 
 
 def test_what_is_there_for_good_is_not_searched():
-    hook, before = FreezeGarbageHook(), gc.get_freeze_count()
+    hook, frozen = FreezeGarbageHook(), gc.get_freeze_count()
+    assert frozen > 10_000  # the suite's own doing
     hook.before_train(None)
-    assert gc.get_freeze_count() > before + 10_000
     hook.after_train(None)
-    assert gc.get_freeze_count() == 0
+    assert abs(gc.get_freeze_count() - frozen) < 1000
+    gc.unfreeze()
+    try:
+        hook.before_train(None)
+        assert gc.get_freeze_count() > 10_000
+        hook.after_train(None)
+        assert gc.get_freeze_count() == 0
+    finally:
+        gc.freeze()

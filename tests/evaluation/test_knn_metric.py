@@ -3,12 +3,12 @@
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from mmengine.evaluator import Evaluator
 from mmengine.hooks import Hook
 from mmpretrain.structures import DataSample
 
 from must_mm.evaluation import KNNMetric, extract_features, knn_accuracy
+from tests.ranks import on_ranks
 from tests.tiny import TEST_PIPELINE, build, dataset
 
 
@@ -89,9 +89,7 @@ def test_two_processes_equal_one(knn_config, tmp_path, monkeypatch):
     runner = build(knn_config)
     expected = runner.val()
     data = extract_features(runner.model, runner.val_dataloader, 'neck')
-    mp.start_processes(
-        two_processes, (knn_config, tmp_path), nprocs=2, start_method='fork'
-    )
+    on_ranks(two_processes, knn_config, tmp_path)
     first, second = (torch.load(tmp_path / f'{rank}.pt') for rank in (0, 1))
     assert first[0] == second[0] == expected
     assert second[1] is None

@@ -32,6 +32,7 @@ from must_mm.runs.arguments import OverrideAction
 from must_mm.utils.distributed import free_port, unwrap
 from must_mm.weights.convert import from_clip, name_table
 from tests.long.maect_replay import Row, relative_error, replay_maect
+from tests.ranks import on_ranks
 
 TERMS = ('loss_st', 'loss_fair', 'loss_mim', 'loss_align')
 HEAD_WIDTH = 64
@@ -406,11 +407,8 @@ def replay(path: str | Path, options: dict | None = None) -> list[list[Row]]:
         port = free_port()
         with mp.Manager() as manager:
             results = manager.dict()
-            mp.spawn(
-                _run_rank,
-                args=(world, port, str(path), work_dir, options, results),
-                nprocs=world,
-            )
+            given = world, port, str(path), work_dir, options, results
+            on_ranks(_run_rank, *given, ranks=world)
             return [results[rank] for rank in range(world)]
 
 

@@ -10,7 +10,6 @@ import math
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch import nn
 
 from must_mm.models.losses import (
@@ -22,6 +21,7 @@ from must_mm.models.losses import (
     log_mean_probability,
     self_training_loss,
 )
+from tests.ranks import on_ranks
 
 
 def probabilities(rows: int, classes: int, seed: int = 0) -> torch.Tensor:
@@ -260,7 +260,7 @@ def test_two_ranks_equal_one_on_the_whole_batch(tmp_path):
 
     Tolerance 1e-5 of the largest entry: float32, sums in another order.
     """
-    mp.spawn(_one_rank, args=(str(tmp_path),), nprocs=2)
+    on_ranks(_one_rank, str(tmp_path))
     for moving in (False, True):
         loss_of = FairnessLoss(5, moving_average=moving)
         expected = _gradients(_network(), loss_of, slice(0, 8))
@@ -324,9 +324,7 @@ def test_fairness_of_ranks_with_unlike_batches(tmp_path):
     torch.manual_seed(0)
     whole = (3 * torch.randn(8, 6)).requires_grad_()
     torch.save(whole.detach(), tmp_path / 'logits.pt')
-    mp.start_processes(
-        _uneven_rank, args=(tmp_path,), nprocs=2, start_method='fork'
-    )
+    on_ranks(_uneven_rank, tmp_path)
     expected = log_mean_probability(whole)
     fairness_loss(expected).backward()
     ranks = [torch.load(tmp_path / f'uneven{rank}.pt') for rank in (0, 1)]

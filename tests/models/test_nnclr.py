@@ -5,7 +5,6 @@ import copy
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 import torch.nn as nn
 import torch.nn.functional as F
 from mmengine.registry import init_default_scope
@@ -14,6 +13,7 @@ from mmpretrain.structures import DataSample
 from torch.distributed.nn.functional import all_reduce
 
 from must_mm.models.nnclr import NNCLRHead, nnclr_loss
+from tests.ranks import on_ranks
 
 WIDTH, DIM, BATCH = 12, 6, 8
 
@@ -301,9 +301,7 @@ def assert_close(found, expected):
 @pytest.mark.dist
 def test_two_ranks_equal_one_on_the_whole_batch(tmp_path):
     """Loss, gradients to both views and all weights, queue, draws."""
-    mp.start_processes(
-        one_rank, args=(str(tmp_path),), nprocs=2, start_method='fork'
-    )
+    on_ranks(one_rank, str(tmp_path))
     ranks = [torch.load(tmp_path / f'rank{rank}.pt') for rank in (0, 1)]
     for number, options in enumerate(CASES):
         network = Network(**options)

@@ -8,13 +8,13 @@ import time
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from mmengine.config import Config
 from mmengine.hooks import Hook
 
 from must_mm.models import heads as classifier
 from must_mm.models.losses import self_training_loss
 from must_mm.utils.distributed import free_port
+from tests.ranks import on_ranks
 from tests.tiny import BETTER_LABELS, ROOT, launch, tiny_config
 
 RANKS = 2
@@ -106,7 +106,7 @@ def configs(images, tmp_path_factory):
 @pytest.fixture(scope='module')
 def two_ranks(configs):
     ports = [str(free_port()) for _ in VARIANTS]
-    mp.spawn(rank_main, args=(ports, str(configs)), nprocs=RANKS)
+    on_ranks(rank_main, ports, str(configs), ranks=RANKS)
     return [torch.load(configs / f'rank{r}.pt') for r in range(RANKS)]
 
 

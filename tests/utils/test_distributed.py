@@ -5,7 +5,6 @@ from types import SimpleNamespace
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 
@@ -14,6 +13,7 @@ from must_mm.utils.distributed import (
     from_main_process,
     to_device,
 )
+from tests.ranks import on_ranks
 
 
 def test_on_the_host_it_is_the_tensor_itself():
@@ -64,9 +64,7 @@ def _one_rank(rank: int, folder) -> None:
 
 @pytest.mark.dist
 def test_rank_0_decides_and_all_fail_together(tmp_path):
-    mp.start_processes(
-        _one_rank, args=(tmp_path,), nprocs=2, start_method='fork'
-    )
+    on_ranks(_one_rank, tmp_path)
     zero, one = (eval((tmp_path / f'{r}.txt').read_text()) for r in (0, 1))
     assert zero == [('of rank', 0), "KeyError: 'at rank 0'"]
     assert one[0] == ('of rank', 0)
