@@ -18,7 +18,7 @@ VARIANTS = {
     'running-mean': dict(
         alignment=dict(_delete_=True, type='DistributionAlignment')
     ),
-    'estimated-prior': dict(alignment=dict(prior='auto')),
+    'even-prior': dict(alignment=dict(prior=None)),
     'truncated-gaussian': dict(weights=dict(type='TruncatedGaussianWeights')),
     'adaptive-threshold': dict(weights=dict(type='SelfAdaptiveThreshold')),
     'prototypes': dict(prototypes=dict(type='Prototypes')),

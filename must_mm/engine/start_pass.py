@@ -66,6 +66,7 @@ def look_at_start(model: MUST, loader: DataLoader) -> StartStatistics:
     drawn = torch.randperm(total, generator=torch.Generator().manual_seed(0))
     drawn = drawn[: model.pseudo_labels.sample_size]
     sample = torch.zeros(len(drawn), model.head.num_classes)
+    sample_feats = torch.zeros(len(drawn), model.head.in_channels)
     row_of = torch.full((total,), -1).scatter(
         0, drawn, torch.arange(len(drawn))
     )
@@ -83,11 +84,14 @@ def look_at_start(model: MUST, loader: DataLoader) -> StartStatistics:
         row = row_of[numbers]
         wanted = (row >= 0) & first
         sample[row[wanted]] = probs.cpu()[wanted]
+        sample_feats[row[wanted]] = feats.float().cpu()[wanted]
         top = probs.topk(kept, dim=1)
         rows.append((numbers.to(probs.device), top.indices, top.values))
     sample = sample.to(sums.device)
-    for summed in (mean, sums, sample):
+    sample_feats = sample_feats.to(sums.device)
+    for summed in (mean, sums, sample, sample_feats):
         all_reduce(summed)
+    was_seen = sample.sum(dim=1) > 0
     numbers, classes, values = (
         torch.cat(all_gather(torch.cat(column)))
         for column in zip(*rows, strict=True)
@@ -99,7 +103,8 @@ def look_at_start(model: MUST, loader: DataLoader) -> StartStatistics:
         class_sums=sums.float(),
         classes=classes.new_zeros(total, kept).index_copy(0, numbers, classes),
         probs=table.index_copy(0, numbers, values),
-        sample=sample[sample.sum(dim=1) > 0],
+        sample=sample[was_seen],
+        sample_feats=sample_feats[was_seen],
     )
 
 

@@ -16,39 +16,13 @@ from mmpretrain.registry import MODELS
 
 from ..utils.distributed import gather
 from ..utils.validation import check_integer, check_number
-from .distribution_alignment import SMALLEST_MEAN, TowardsPrior
+from .class_prior import balancing_shift
+from .distribution_alignment import TowardsPrior
 from .start_predictions import StartStatistics
 
 #: Predictions that are remembered, at least and for each class.
 BANK, PER_CLASS = 1024, 16
 _LOWEST = -80.0  # a logarithm; nothing that float32 tells from 0
-
-
-def balancing_shift(
-    log_probs: torch.Tensor,
-    prior: torch.Tensor,
-    shift: torch.Tensor,
-    steps: int,
-) -> torch.Tensor:
-    """Solve ``mean_n softmax(log q_n + b) = prior`` for the shift ``b``.
-
-    By the fixed point ``b <- b + log prior - log mean``; every step brings
-    the mean closer to the prior.
-
-    Args:
-        log_probs: Logarithms of N predictions ``q``, or their logits, (N, K).
-        prior: Share of each class, (K,).
-        shift: Where to begin, (K,).
-        steps: Steps of the iteration.
-
-    Returns:
-        The shift, (K,), of mean 0.
-    """
-    for _ in range(steps):
-        mean = (log_probs + shift).softmax(dim=1).mean(dim=0)
-        shift = shift + prior.log() - mean.clamp(min=SMALLEST_MEAN).log()
-        shift = shift - shift.mean()
-    return shift
 
 
 @MODELS.register_module()

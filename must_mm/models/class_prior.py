@@ -1,10 +1,13 @@
-"""The share of each class: stated, uniform, or estimated."""
+"""The share of each class, and the shift of logits that leads to it."""
 
 from collections.abc import Sequence
 
 import torch
 
 from ..utils.validation import check_number, check_type
+
+#: Means below are taken for it: no class is multiplied without bound.
+SMALLEST_MEAN = 1e-6
 
 
 def uniform_prior(num_classes: int) -> torch.Tensor:
@@ -39,40 +42,28 @@ def class_prior(
     return torch.tensor(shares, dtype=torch.float32)
 
 
-def estimate_prior(
-    probs: torch.Tensor,
-    classes: torch.Tensor,
-    num_classes: int,
-    pseudo_count: float = 1.0,
-    steps: int = 100,
+def balancing_shift(
+    log_probs: torch.Tensor,
+    prior: torch.Tensor,
+    shift: torch.Tensor,
+    steps: int,
 ) -> torch.Tensor:
-    """Estimate the share of each class from predictions without labels.
+    """Solve ``mean_n softmax(log q_n + b) = prior`` for the shift ``b``.
 
-    Expectation-maximisation after Saerens et al. ("Adjusting the outputs of
-    a classifier to new a priori probabilities", Neural Computation 14, 2002,
-    Eq. 2.9), for a classifier that takes all classes for equally frequent:
-    the posteriors are reweighted with the estimate, and their mean is the
-    next one. ``pseudo_count`` images are added to each class, so that none
-    is given up.
+    By the fixed point ``b <- b + log prior - log mean``; every step brings
+    the mean closer to the prior.
 
     Args:
-        probs: Probabilities of the k most probable classes of N images,
-            (N, k).
-        classes: These classes, (N, k).
-        num_classes: Number of classes ``K``.
-        pseudo_count: Images added to each class, not negative.
+        log_probs: Logarithms of N predictions ``q``, or their logits, (N, K).
+        prior: Share of each class, (K,).
+        shift: Where to begin, (K,).
         steps: Steps of the iteration.
 
     Returns:
-        Shares of sum 1, (K,).
+        The shift, (K,), of mean 0.
     """
-    prior = uniform_prior(num_classes).to(probs)
-    total = len(probs) + num_classes * pseudo_count
     for _ in range(steps):
-        posterior = probs * prior[classes]
-        posterior /= posterior.sum(dim=1, keepdim=True)
-        counts = torch.zeros_like(prior).index_add(
-            0, classes.flatten(), posterior.flatten()
-        )
-        prior = (counts + pseudo_count) / total
-    return prior
+        mean = (log_probs + shift).softmax(dim=1).mean(dim=0)
+        shift = shift + prior.log() - mean.clamp(min=SMALLEST_MEAN).log()
+        shift = shift - shift.mean()
+    return shift

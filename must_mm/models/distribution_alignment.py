@@ -15,12 +15,11 @@ from mmpretrain.registry import MODELS
 
 from ..utils.distributed import gather
 from ..utils.validation import check_integer, check_number
-from .class_prior import class_prior, estimate_prior, uniform_prior
+from .class_prior import SMALLEST_MEAN, class_prior, uniform_prior
+from .neighbour_prior import neighbour_prior
 from .start_predictions import StartStatistics
 
 AUTO = 'auto'
-#: Means below are taken for it: no class is multiplied without bound.
-SMALLEST_MEAN = 1e-6
 
 
 def align_distribution(
@@ -53,7 +52,7 @@ class TowardsPrior(nn.Module):
         num_classes: Number of classes ``K``.
         prior: Share of each class, positive and of sum 1; ``None`` for
             uniform; ``'auto'`` estimates it from the start's predictions, see
-            :func:`estimate_prior`, which needs :class:`StartPassHook`.
+            :func:`neighbour_prior`, which needs :class:`StartPassHook`.
 
     Raises:
         ValueError: If the prior is not a distribution over the classes.
@@ -79,9 +78,8 @@ class TowardsPrior(nn.Module):
     def begin(self, start: StartStatistics) -> None:
         """Estimate the prior, where it is not stated."""
         if self.needs_start:
-            self.prior.copy_(
-                estimate_prior(start.probs, start.classes, len(self.prior))
-            )
+            log_probs = start.sample.clamp(min=SMALLEST_MEAN).log()
+            self.prior.copy_(neighbour_prior(log_probs, start.sample_feats))
 
 
 @MODELS.register_module()

@@ -10,6 +10,9 @@ from ..utils.validation import check_type
 from .label_loss import UNKNOWN, with_known_labels
 from .start_predictions import StartPredictions, StartStatistics
 
+#: Images by which a prior is estimated, at least.
+SAMPLE = 2048
+
 
 class Labels(NamedTuple):
     """Labels of a batch.
@@ -90,7 +93,9 @@ class PseudoLabels(nn.Module):
     @property
     def sample_size(self) -> int:
         """How many of the start's predictions a part wants in full."""
-        return len(getattr(self.alignment, 'bank', ()))
+        estimated = self.alignment is not None and self.alignment.needs_start
+        bank = getattr(self.alignment, 'bank', ())
+        return max(len(bank), SAMPLE if estimated else 0)
 
     @property
     def needs_start(self) -> bool:

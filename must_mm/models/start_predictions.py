@@ -22,6 +22,7 @@ class StartStatistics:
         probs: Their probabilities, (N, k).
         sample: All probabilities of some of the images, drawn at random,
             (S, K).
+        sample_feats: Their features, (S, E).
     """
 
     mean: torch.Tensor
@@ -29,6 +30,7 @@ class StartStatistics:
     classes: torch.Tensor
     probs: torch.Tensor
     sample: torch.Tensor
+    sample_feats: torch.Tensor
 
     @property
     def confidence(self) -> torch.Tensor:

@@ -19,4 +19,5 @@ def start_statistics(
         classes=ordered.indices,
         probs=ordered.values,
         sample=probs,
+        sample_feats=feats,
     )

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from must_mm.models.balanced_labels import BalancedLabels, balancing_shift
+from must_mm.models.balanced_labels import BalancedLabels
+from must_mm.models.class_prior import balancing_shift
 from must_mm.models.distribution_alignment import align_distribution
 from tests.models.starts import start_statistics
 

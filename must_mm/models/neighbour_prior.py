@@ -1,0 +1,104 @@
+"""The shares of the classes, estimated by what neighbours say.
+
+A start under another domain prefers some classes. How often it names a class
+is then no estimate of its share, and expectation-maximisation on its
+probabilities (Saerens et al. 2002), which trusts them, is further off. But
+images that the start sees alike mostly are of one class. So the preference is
+taken out step by step, up to even shares, as long as the labels of neighbours
+agree: soft neighbourhoods judge self-trained networks without labels in Saito
+et al. (arXiv 2108.10860), too.
+"""
+
+import torch
+import torch.nn.functional as F
+
+from .class_prior import balancing_shift, uniform_prior
+
+NEIGHBOURS = 10
+STEPS = 10
+#: Share of the best agreement that is kept: differences below are chance.
+KEPT = 0.97
+#: Of an even share: no class is given up.
+SMALLEST = 0.1
+CHUNK = 1024  # images that are compared with all others at once
+
+
+def nearest_others(feats: torch.Tensor, k: int) -> torch.Tensor:
+    """Indices of the k most similar other images, (N, k).
+
+    Args:
+        feats: Features, (N, E), of any length.
+        k: Neighbours, fewer than N.
+    """
+    feats, found = F.normalize(feats.float(), dim=1), []
+    for part in torch.arange(len(feats), device=feats.device).split(CHUNK):
+        cosine = feats[part] @ feats.T
+        cosine[torch.arange(len(part)), part] = -2.0  # not its own neighbour
+        found.append(cosine.topk(k, dim=1).indices)
+    return torch.cat(found)
+
+
+def told_by_neighbours(labels: torch.Tensor, near: torch.Tensor) -> float:
+    """Share of a label's entropy that a neighbour's label tells.
+
+    The uncertainty coefficient (Theil 1970) of the labels of pairs of
+    neighbours, taken in both directions.
+
+    Args:
+        labels: (N,).
+        near: Indices of neighbours, (N, k).
+
+    Returns:
+        In [0, 1]; 0 where all labels are the same.
+    """
+    count = int(labels.max()) + 1
+    pairs = count * labels.repeat_interleave(near.shape[1])
+    pairs = pairs + labels[near].flatten()
+    joint = torch.bincount(pairs, minlength=count * count).double()
+    joint = joint.reshape(count, count)
+    joint = (joint + joint.T) / (2 * joint.sum())
+    shares = joint.sum(dim=1)
+    entropy = -torch.special.xlogy(shares, shares).sum()
+    if not entropy > 0:
+        return 0.0
+    both = -torch.special.xlogy(joint, joint).sum()
+    return float((2 * entropy - both) / entropy)
+
+
+def neighbour_prior(
+    log_probs: torch.Tensor, feats: torch.Tensor
+) -> torch.Tensor:
+    """Estimate the share of each class from the start's predictions.
+
+    Between the start's own shares and even ones: the logits are shifted by a
+    part of what would make their mean even, by tenths, from the part on
+    whose labels agree best with their neighbours', as far as 97 % of that
+    agreement are kept.
+
+    Args:
+        log_probs: Logarithms of the start's probabilities of N images, or
+            logits, (N, K).
+        feats: Its features of these images, (N, E).
+
+    Returns:
+        Shares of sum 1, (K,), none below a tenth of an even one.
+    """
+    even = uniform_prior(log_probs.shape[1]).to(log_probs)
+    if len(log_probs) <= NEIGHBOURS:
+        return even
+    near = nearest_others(feats, NEIGHBOURS)
+    shift = balancing_shift(log_probs, even, torch.zeros_like(even), 100)
+    shifted = [log_probs + s / STEPS * shift for s in range(STEPS + 1)]
+    labels = [z.argmax(dim=1) for z in shifted]
+    told = [told_by_neighbours(one, near) for one in labels]
+    last = best = max(range(len(told)), key=told.__getitem__)
+    while last < STEPS and told[last + 1] >= KEPT * told[best]:
+        last += 1
+    # a shift that changes no label is not the neighbours' word
+    while last > 0 and torch.equal(labels[last], labels[last - 1]):
+        last -= 1
+    if last == STEPS:
+        return even
+    shares = shifted[last].softmax(dim=1).mean(dim=0)
+    shares = shares.clamp(min=SMALLEST * even[0])
+    return shares / shares.sum()

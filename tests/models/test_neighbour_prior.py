@@ -1,0 +1,79 @@
+"""Shares of classes, estimated where the truth is known."""
+
+import pytest
+import torch
+
+from must_mm.models.neighbour_prior import (
+    SMALLEST,
+    nearest_others,
+    neighbour_prior,
+    told_by_neighbours,
+)
+
+CLASSES = 5
+EVEN = [0.2] * CLASSES
+
+
+def start(shares, preference=0.0, count=1000, seed=0):
+    """Logits and features of a start that prefers the first class.
+
+    Images lie around their class in all dimensions, of which the classifier
+    sees half: neighbours know more.
+    """
+    draws = torch.Generator().manual_seed(seed)
+    counts = (torch.tensor(shares) * count).round().long()
+    labels = torch.arange(CLASSES).repeat_interleave(counts)
+    places = torch.eye(CLASSES).repeat(1, 2)[labels]
+    feats = places + 0.35 * torch.randn(places.shape, generator=draws)
+    logits = 6 * feats[:, :CLASSES]
+    logits[:, 0] += preference
+    return logits, feats, labels
+
+
+def off(found, truth) -> float:
+    """Total variation distance of two distributions."""
+    return (found - torch.tensor(truth)).abs().sum().item() / 2
+
+
+@pytest.mark.parametrize('preference', [0.0, 3.0, 6.0])
+def test_a_preference_is_no_share(preference):
+    logits, feats, _ = start(EVEN, preference)
+    found = neighbour_prior(logits, feats)
+    assert off(found, EVEN) < 0.05
+    if preference:
+        assert off(logits.softmax(1).mean(0), EVEN) > 0.1
+
+
+@pytest.mark.parametrize('preference', [0.0, 1.0])
+def test_shares_that_differ_are_seen(preference):
+    shares = [0.6, 0.2, 0.1, 0.05, 0.05]
+    logits, feats, _ = start(shares, preference)
+    found = neighbour_prior(logits, feats)
+    assert off(found, shares) < 0.6 * off(torch.tensor(EVEN), shares)
+
+
+def test_no_class_is_given_up_and_few_images_say_nothing():
+    logits, feats, _ = start([0.96, 0.01, 0.01, 0.01, 0.01])
+    found = neighbour_prior(logits - 9 * torch.eye(CLASSES)[4], feats)
+    assert found.sum().item() == pytest.approx(1)
+    # the floor, before the sum is made one again
+    assert found.min() > SMALLEST / CLASSES / 1.2
+    assert neighbour_prior(logits[:10], feats[:10]).tolist() == pytest.approx(
+        EVEN
+    )
+
+
+def test_nearest_others_leave_out_the_image_itself():
+    feats = torch.tensor([[1.0, 0.0], [1.0, 0.1], [0.0, 1.0], [0.0, 1.0]])
+    near = nearest_others(feats, 1)
+    assert near[:, 0].tolist() == [1, 0, 3, 2]
+
+
+def test_what_neighbours_tell():
+    labels = torch.tensor([0, 0, 1, 1])
+    same, other = torch.tensor([1, 0, 3, 2]), torch.tensor([2, 3, 0, 1])
+    assert told_by_neighbours(labels, same[:, None]) == pytest.approx(1)
+    assert told_by_neighbours(labels, other[:, None]) == pytest.approx(1)
+    both = torch.stack([same, other], 1)
+    assert told_by_neighbours(labels, both) == pytest.approx(0)
+    assert told_by_neighbours(torch.zeros(4).long(), both) == 0
