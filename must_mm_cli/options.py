@@ -43,7 +43,7 @@ class Options:
             measure.
         out: New folder for all that is written.
         class_prior: uniform, or name=share,... or a file of them; by default
-            uniform, or what labels clearly speak for.
+            estimated.
         fairness_weight: How much predictions are pulled towards the class
             prior.
         network: Which one is exported and predicts.

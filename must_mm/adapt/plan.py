@@ -19,7 +19,7 @@ from .written_config import load_config
 
 RUNS, PATIENCE = 3, 3600  # runs, if all of them take fewer seconds
 TRAINED = 'trained.txt'  # lists the images that train, if not all do
-ESTIMATED = 'estimated from the labels'
+OPEN = 'estimated once the start has seen the images'
 
 
 @dataclass(frozen=True)
@@ -166,9 +166,10 @@ class Plan:
         fairness = self.cfg['model']['head'].get('fairness') or {}
         if task.prior:
             return 'as given'
-        if not fairness.get('prior'):
-            return 'uniform'
-        return 'as in the config' if task.config else ESTIMATED
+        if fairness.get('prior'):
+            return 'as in config.py'
+        follows = fairness.get('loss_weight', 1) > 0 and not task.config
+        return OPEN if follows and not task.options.class_prior else 'uniform'
 
     @staticmethod
     def _labels_and_rejects(task: Task) -> dict[str, str]:

@@ -19,7 +19,7 @@ from .corrections import (
 from .cost import this_machine
 from .labels import Known
 from .lists import write_lists, write_text
-from .plan import Images, look_at_images, make_plan
+from .plan import OPEN, Images, look_at_images, make_plan
 from .task import Task, save
 from .written_config import config_text, load_config
 
@@ -86,6 +86,8 @@ def prepare(task: Task, out: Path) -> Job:
     if resumed and follow_folder(cfg, out):
         write_config(cfg, path)
     words = replace(plan, cfg=cfg).describe(task, images)
+    if resumed and words['class prior'] == OPEN:  # it has been, and is even
+        words['class prior'] = 'uniform'
     options = replace(task.options, runs=plan.runs(task))
     task = replace(task, options=options)
     return Job(task, out, images, known, cfg, resumed, words)

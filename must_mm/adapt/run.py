@@ -142,7 +142,9 @@ def _run(task: Task, out: Path) -> Result:
             job.task, job.images, job.known, before[0], out
         )
         if not job.resumed:
-            job = settle(job, before[0], corrected and corrected[0], notes)
+            job = settle(
+                job, before[0], corrected and corrected[0], notes, screen
+            )
             write_config(job.cfg, job.config)
         with stage('training'):
             checkpoints = train_all(

@@ -1,39 +1,56 @@
 """What a config leaves open until the start has seen the images."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import TextIO
 
-from .plan import ESTIMATED
 from .predict import REJECTED, Seen
 from .preparation import Job
-from .prior_from_labels import asks_labels, prior_from_labels, set_prior
 from .settings import threshold
+from .shares import asks_shares, estimated_shares, set_prior
+
+SHOWN = 5  # of the largest shares
 
 
 def settle(
-    job: Job, start: Seen, corrected: Seen | None, notes: Mapping[str, str]
+    job: Job,
+    start: Seen,
+    corrected: Seen | None,
+    notes: Mapping[str, str],
+    screen: TextIO,
 ) -> Job:
-    """Set the threshold, and the prior that labels speak for.
+    """Set the threshold, and shares of the classes that nobody has stated.
 
     Args:
         job: The run; its config is changed in place.
         start: What the start made of the images.
         corrected: The same of the result that is corrected, if one is.
         notes: What is to be said of single images.
+        screen: Where to say which shares are taken.
 
     Returns:
-        The job, with other words where the prior is another.
+        The job, with words about the shares.
     """
     if not job.task.config:
         probs = start.probabilities[start.there]
         confidences = probs.max(dim=1).values
         job.cfg.model.head.threshold = threshold(confidences.tolist())
-    if not asks_labels(job):
+    if not asks_shares(job):
         return job
     rejected = {name for name, note in notes.items() if note == REJECTED}
-    shares = prior_from_labels(job, corrected or start, rejected)
-    if shares is None:
-        return job
-    set_prior(job.cfg, shares)
-    said = {'class prior': ESTIMATED}
-    return replace(job, words=job.words | said)
+    shares, why = estimated_shares(job, start, corrected, rejected)
+    if shares is not None:
+        set_prior(job.cfg, shares)
+        why += f': {in_words(shares, job.task.classes)}'
+    print(f'class prior: {why}', file=screen, flush=True)
+    return replace(job, words=job.words | {'class prior': why})
+
+
+def in_words(shares: Sequence[float], classes: Sequence[str]) -> str:
+    """Say the largest shares, and what is left for the others."""
+    order = sorted(range(len(shares)), key=lambda k: -shares[k])
+    parts = [f'{classes[k]} {100 * shares[k]:.0f} %' for k in order[:SHOWN]]
+    if len(order) > SHOWN:
+        rest = 100 * sum(shares[k] for k in order[SHOWN:])
+        parts.append(f'{len(order) - SHOWN} others {rest:.0f} %')
+    return ', '.join(parts)

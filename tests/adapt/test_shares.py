@@ -1,5 +1,6 @@
-"""Labels set the class prior where they clearly speak for another one."""
+"""Shares of the classes that nobody has stated: neighbours, then labels."""
 
+import io
 from types import SimpleNamespace
 
 import pytest
@@ -7,10 +8,11 @@ import torch
 from mmengine.config import Config
 
 from must_mm.adapt.labels import Known
-from must_mm.adapt.plan import ESTIMATED, Images
+from must_mm.adapt.plan import Images
 from must_mm.adapt.predict import REJECTED, Seen
 from must_mm.adapt.preparation import Job
-from must_mm.adapt.settle import settle
+from must_mm.adapt.settle import in_words, settle
+from must_mm.adapt.shares import FROM_LABELS, FROM_NEIGHBOURS
 from tests.evaluation.test_class_shares import EVEN, TRUE, distance, drawn
 
 COUNT = 2000
@@ -18,13 +20,13 @@ COUNT = 2000
 
 def seen(logits) -> Seen:
     none = torch.zeros(0)
-    return Seen(logits, none, none, logits[:0], none.long())
+    return Seen(logits, logits, none, logits[:0], none.long())
 
 
 def job(tmp_path, known, *, weight=1.0, prior=None, after=None, config=None):
     """A run of 2000 images, as far as the prior needs it."""
     options = SimpleNamespace(
-        class_prior=prior, after=after, network='student'
+        class_prior=prior, after=after, network='student', seed=0
     )
     cfg = Config(
         dict(
@@ -36,7 +38,12 @@ def job(tmp_path, known, *, weight=1.0, prior=None, after=None, config=None):
     )
     names = [f'{n}.png' for n in range(COUNT)]
     return Job(
-        SimpleNamespace(options=options, config=config, folder=tmp_path),
+        SimpleNamespace(
+            options=options,
+            config=config,
+            folder=tmp_path,
+            classes=list('abcd'),
+        ),
         tmp_path,
         Images(names, [], {}),
         known,
@@ -53,7 +60,7 @@ def labelled(labels, count=100) -> Known:
 
 def settled(job, logits, notes=(), corrected=None):
     result = None if corrected is None else seen(corrected)
-    found = settle(job, seen(logits), result, dict(notes))
+    found = settle(job, seen(logits), result, dict(notes), io.StringIO())
     head = found.cfg.model.head
     alignment = found.cfg.model.pseudo_labels.alignment
     assert head.fairness.get('prior') == alignment.get('prior')
@@ -65,7 +72,7 @@ def test_labels_set_the_prior(tmp_path):
     logits, labels = drawn(TRUE, count=COUNT)
     found = settled(job(tmp_path, labelled(labels)), logits)
     assert distance(torch.tensor(found.prior), TRUE) < 0.1
-    assert found.words['class prior'] == ESTIMATED
+    assert found.words['class prior'].startswith(FROM_LABELS)
     # of the start, an image that could not be read
     logits[500] = torch.nan
     again = settled(job(tmp_path, labelled(labels)), logits)
@@ -90,10 +97,22 @@ def test_what_was_stated_stays(tmp_path, changes):
     assert found.prior is None
 
 
-def test_without_labels_nothing_is_estimated(tmp_path):
+def test_without_labels_neighbours_are_asked(tmp_path):
     logits, _ = drawn(TRUE, count=COUNT)
     none = Known(none={'0.png'})
-    assert settled(job(tmp_path, none), logits).prior is None
+    found = settled(job(tmp_path, none), logits)
+    off = distance(torch.tensor(found.prior), TRUE)
+    assert off < 0.6 * distance(EVEN, TRUE)
+    assert found.words['class prior'].startswith(FROM_NEIGHBOURS)
+    # a config of its own knows what it wants
+    own = job(tmp_path, none, config=tmp_path / 'own.py')
+    assert settled(own, logits).prior is None
+
+
+def test_shares_in_words():
+    assert in_words([0.2, 0.8], ['ant', 'bee']) == 'bee 80 %, ant 20 %'
+    many = in_words([0.4] + [0.1] * 6, list('abcdefg'))
+    assert many.startswith('a 40 %, b 10 %') and many.endswith('2 others 20 %')
 
 
 def test_rejected_images_do_not_count(tmp_path):
