@@ -42,8 +42,8 @@ class Options:
         eval: Folder of labelled images, one folder in it for each class, to
             measure.
         out: New folder for all that is written.
-        class_prior: uniform, or name=share,... or a file of them; by default
-            estimated.
+        class_prior: uniform, auto (estimated), or name=share,... or a file of
+            them; by default uniform, or what labels clearly speak for.
         fairness_weight: How much predictions are pulled towards the class
             prior.
         network: Which one is exported and predicts.

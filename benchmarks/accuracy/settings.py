@@ -18,7 +18,8 @@ VARIANTS = {
     'running-mean': dict(
         alignment=dict(_delete_=True, type='DistributionAlignment')
     ),
-    'even-prior': dict(alignment=dict(prior=None)),
+    'half': dict(alignment=dict(strength=0.5)),
+    'estimated-prior': dict(alignment=dict(prior='auto', strength=0.5)),
     'truncated-gaussian': dict(weights=dict(type='TruncatedGaussianWeights')),
     'adaptive-threshold': dict(weights=dict(type='SelfAdaptiveThreshold')),
     'prototypes': dict(prototypes=dict(type='Prototypes')),

@@ -8,8 +8,6 @@ from mmengine.config import Config
 from ..utils.machine import device_type
 
 LOAD = dict(type='LoadImage')
-#: How far labels are balanced: a stated prior may not hold to the letter.
-STRENGTH = 0.5
 LISTS = ('images.txt', 'labelled.txt', 'trained.txt', 'known.txt')
 LABELLED_SHARE = 0.25  # of each batch, where there are labels
 
@@ -51,7 +49,7 @@ def balanced_labels(fairness: dict) -> dict:
         return dict()
     prior = fairness.get('prior')
     return dict(
-        alignment=dict(type='BalancedLabels', prior=prior, strength=STRENGTH)
+        alignment=dict(type='BalancedLabels', prior=prior, strength='auto')
     )
 
 

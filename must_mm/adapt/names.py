@@ -10,6 +10,7 @@ from ..weights.text import Names, read_classes, read_templates
 from .images import find_images, folders_of
 
 FOLDERS = '@folders'
+AUTO = 'auto'  # shares of the classes are estimated
 TEMPLATES = ('a photo of a {}.', 'a photo of the {}.')
 # Folders of these names are parts of a data set, not classes.
 _PARTS = frozenset(
@@ -143,7 +144,7 @@ def class_prior(
     """Read ``--class-prior``.
 
     Args:
-        given: ``uniform``; or for every class its share or count, as
+        given: ``uniform``, ``auto``; or for every class its share or count, as
             ``name=share,...``, as a text file with one such pair a line, or
             as a mapping.
         classes: The class names.
@@ -155,7 +156,7 @@ def class_prior(
         ValueError: If names are missing or unknown, or shares not positive.
     """
     key = '--class-prior'
-    if given in (None, 'uniform'):
+    if given in (None, 'uniform', AUTO):
         return None
     if isinstance(given, str):
         given = _read_prior(given, key)

@@ -11,6 +11,7 @@ from .clip_config import clip_config, find_tower
 from .config_parts import Data
 from .cost import Cost, measure, precision, this_machine
 from .images import SUFFIXES, dark_images, search, split_readable
+from .names import AUTO
 from .own_config import own_config
 from .progress import Progress, duration
 from .settings import BATCH, Machine, choose, shorter, workers
@@ -168,8 +169,9 @@ class Plan:
             return 'as given'
         if fairness.get('prior'):
             return 'as in config.py'
-        follows = fairness.get('loss_weight', 1) > 0 and not task.config
-        return OPEN if follows and not task.options.class_prior else 'uniform'
+        follows = fairness.get('loss_weight', 1) > 0
+        asked = task.options.class_prior == AUTO
+        return OPEN if follows and asked else 'uniform'
 
     @staticmethod
     def _labels_and_rejects(task: Task) -> dict[str, str]:

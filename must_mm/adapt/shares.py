@@ -9,6 +9,7 @@ from mmengine.config import Config
 from ..evaluation.class_shares import clearly_other, estimate_shares
 from ..models.class_prior import uniform_prior
 from ..models.neighbour_prior import neighbour_prior
+from .names import AUTO
 from .predict import Seen
 from .preparation import Job
 from .trust import temperature_of
@@ -35,16 +36,16 @@ def set_prior(cfg: Config, shares: list[float]) -> None:
 def asks_shares(job: Job) -> bool:
     """Whether shares are to be estimated.
 
-    None were stated, and something follows them. A MUST config as the model
-    knows what it wants, unless there are labels.
+    None were stated and there are labels, or that is what was asked for; and
+    something follows them.
     """
     options = job.task.options
+    wanted = options.class_prior is None and job.known.labels
     fairness = job.cfg.model.head.get('fairness') or {}
     return (
-        options.class_prior is None
+        bool(wanted or options.class_prior == AUTO)
         and fairness.get('loss_weight', 1) > 0
         and not fairness.get('prior')
-        and (bool(job.known.labels) or not job.task.config)
     )
 
 
@@ -123,10 +124,10 @@ def estimated_shares(
     if options.after:
         config = load_config(Path(options.after) / 'config.py')
         shares, why = stated_prior(config), 'as before'
-    elif job.task.config:
-        shares, why = None, 'uniform'
-    else:
+    elif options.class_prior == AUTO:
         shares, why = from_neighbours(job, start, used), FROM_NEIGHBOURS
+    else:
+        shares, why = None, 'uniform'
     if job.known.labels:
         better = from_labels(job, seen, used, shares)
         if better != shares:

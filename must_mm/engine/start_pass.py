@@ -114,7 +114,7 @@ def share_prior(model: MUST) -> None:
         model.pseudo_labels.alignment,
         model.head.fairness_loss,
     )
-    estimated = alignment is not None and alignment.needs_start
+    estimated = alignment is not None and alignment.estimates_prior
     if estimated and fairness is not None and fairness.prior is None:
         fairness.prior = alignment.prior.clone()
 
@@ -163,3 +163,9 @@ class StartPassHook(Hook):
             )
             start = look_at_start(model, loader)
         model.pseudo_labels.begin(start)
+        alignment = model.pseudo_labels.alignment
+        if getattr(alignment, 'follows_neighbours', False):
+            runner.logger.info(
+                'StartPassHook: labels are balanced by '
+                f'{alignment.strength.item():.1f} of the whole shift'
+            )

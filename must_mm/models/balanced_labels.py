@@ -16,12 +16,14 @@ from mmpretrain.registry import MODELS
 
 from ..utils.distributed import gather
 from ..utils.validation import check_integer, check_number
-from .class_prior import balancing_shift
-from .distribution_alignment import TowardsPrior
+from .class_prior import SMALLEST_MEAN, balancing_shift
+from .distribution_alignment import AUTO, TowardsPrior
+from .neighbour_prior import shift_by_neighbours
 from .start_predictions import StartStatistics
 
 #: Predictions that are remembered, at least and for each class.
 BANK, PER_CLASS = 1024, 16
+HALF = 0.5  # of the shift, at most, where neighbours are asked
 _LOWEST = -80.0  # a logarithm; nothing that float32 tells from 0
 
 
@@ -37,7 +39,9 @@ class BalancedLabels(TowardsPrior):
         steps: Iterations a step, from the last shift.
         strength: Share of the shift that the labels get, in [0, 1]: 1
             balances them, less leaves room for classes that are not as
-            frequent as the prior says.
+            frequent as the prior says. ``'auto'`` is a half, or less where
+            :func:`shift_by_neighbours` says so, which needs
+            :class:`StartPassHook`.
 
     Raises:
         ValueError: If a value is out of its range, or the prior is no
@@ -53,16 +57,24 @@ class BalancedLabels(TowardsPrior):
         prior: Sequence[float] | str | None = None,
         size: int | None = None,
         steps: int = 5,
-        strength: float = 1.0,
+        strength: float | str = 1.0,
     ) -> None:
         super().__init__(num_classes, prior)
+        self.follows_neighbours = strength == AUTO
+        if self.follows_neighbours:
+            self.needs_start, strength = True, HALF
         if size is None:
             size = max(BANK, PER_CLASS * num_classes)
         check_integer(f'{self.KEY}.size', size)
         check_integer(f'{self.KEY}.steps', steps)
         check_number(f'{self.KEY}.strength', strength, '[0, 1]')
         self.steps = steps
-        self.strength = strength
+        # found by a run, or part of its config
+        self.register_buffer(
+            'strength',
+            torch.tensor(float(strength)),
+            persistent=self.follows_neighbours,
+        )
         # until it is filled, predictions that prefer no class
         self.register_buffer('bank', torch.zeros(size, num_classes))
         self.register_buffer('oldest', torch.tensor(0))
@@ -71,6 +83,10 @@ class BalancedLabels(TowardsPrior):
     def begin(self, start: StartStatistics) -> None:
         """Fill the bank with what the start says."""
         super().begin(start)
+        if self.follows_neighbours:
+            said = start.sample.clamp(min=SMALLEST_MEAN).log()
+            part, _ = shift_by_neighbours(said, start.sample_feats, self.prior)
+            self.strength.fill_(min(HALF, part))
         rows = torch.arange(len(self.bank)) % len(start.sample)
         self.bank.copy_(start.sample[rows.to(start.sample.device)].log())
         self.bank.clamp_(min=_LOWEST)

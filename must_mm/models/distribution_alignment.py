@@ -66,18 +66,18 @@ class TowardsPrior(nn.Module):
     ) -> None:
         super().__init__()
         check_integer(f'{self.KEY}.num_classes', num_classes, at_least=2)
-        self.needs_start = prior == AUTO
-        if self.needs_start:
+        self.estimates_prior = self.needs_start = prior == AUTO
+        if self.estimates_prior:
             prior = None
         shares = class_prior(f'{self.KEY}.prior', prior, num_classes)
         if shares is None:
             shares = uniform_prior(num_classes)
         # an estimate is a result of the run, a stated prior part of its config
-        self.register_buffer('prior', shares, persistent=self.needs_start)
+        self.register_buffer('prior', shares, persistent=self.estimates_prior)
 
     def begin(self, start: StartStatistics) -> None:
         """Estimate the prior, where it is not stated."""
-        if self.needs_start:
+        if self.estimates_prior:
             log_probs = start.sample.clamp(min=SMALLEST_MEAN).log()
             self.prior.copy_(neighbour_prior(log_probs, start.sample_feats))
 

@@ -1,12 +1,12 @@
-"""The shares of the classes, estimated by what neighbours say.
+"""How far the labels of neighbours let a start's preferences be taken out.
 
 A start under another domain prefers some classes. How often it names a class
 is then no estimate of its share, and expectation-maximisation on its
 probabilities (Saerens et al. 2002), which trusts them, is further off. But
 images that the start sees alike mostly are of one class. So the preference is
-taken out step by step, up to even shares, as long as the labels of neighbours
-agree: soft neighbourhoods judge self-trained networks without labels in Saito
-et al. (arXiv 2108.10860), too.
+taken out step by step as long as the labels of neighbours agree: soft
+neighbourhoods judge self-trained networks without labels in Saito et al.
+(arXiv 2108.10860), too.
 """
 
 import torch
@@ -20,6 +20,8 @@ STEPS = 10
 KEPT = 0.97
 #: Of an even share: no class is given up.
 SMALLEST = 0.1
+#: Of the iteration that solves for the whole shift.
+FIRST_STEPS = 100
 CHUNK = 1024  # images that are compared with all others at once
 
 
@@ -65,15 +67,49 @@ def told_by_neighbours(labels: torch.Tensor, near: torch.Tensor) -> float:
     return float((2 * entropy - both) / entropy)
 
 
+def shift_by_neighbours(
+    log_probs: torch.Tensor, feats: torch.Tensor, prior: torch.Tensor
+) -> tuple[float, torch.Tensor]:
+    """How far labels may be shifted towards a prior.
+
+    The logits are shifted by a part of what would make their mean the prior,
+    by tenths, from the part on whose labels agree best with their neighbours',
+    as far as 97 % of that agreement are kept.
+
+    Args:
+        log_probs: Logarithms of the start's probabilities of N images, or
+            logits, (N, K).
+        feats: Its features of these images, (N, E).
+        prior: Share of each class, (K,).
+
+    Returns:
+        The part, in [0, 1], 1 where there are too few images to tell; and
+        the shifted logits, (N, K).
+    """
+    nothing = torch.zeros_like(prior)
+    shift = balancing_shift(log_probs, prior, nothing, FIRST_STEPS)
+    shifted = [log_probs + s / STEPS * shift for s in range(STEPS + 1)]
+    if len(log_probs) <= NEIGHBOURS:
+        return 1.0, shifted[-1]
+    near = nearest_others(feats, NEIGHBOURS)
+    labels = [z.argmax(dim=1) for z in shifted]
+    told = [told_by_neighbours(one, near) for one in labels]
+    last = best = max(range(len(told)), key=told.__getitem__)
+    while last < STEPS and told[last + 1] >= KEPT * told[best]:
+        last += 1
+    # a shift that changes no label is not the neighbours' word
+    while last > 0 and torch.equal(labels[last], labels[last - 1]):
+        last -= 1
+    return last / STEPS, shifted[last]
+
+
 def neighbour_prior(
     log_probs: torch.Tensor, feats: torch.Tensor
 ) -> torch.Tensor:
     """Estimate the share of each class from the start's predictions.
 
-    Between the start's own shares and even ones: the logits are shifted by a
-    part of what would make their mean even, by tenths, from the part on
-    whose labels agree best with their neighbours', as far as 97 % of that
-    agreement are kept.
+    They lie between the start's own shares and even ones, where
+    :func:`shift_by_neighbours` ends.
 
     Args:
         log_probs: Logarithms of the start's probabilities of N images, or
@@ -84,21 +120,6 @@ def neighbour_prior(
         Shares of sum 1, (K,), none below a tenth of an even one.
     """
     even = uniform_prior(log_probs.shape[1]).to(log_probs)
-    if len(log_probs) <= NEIGHBOURS:
-        return even
-    near = nearest_others(feats, NEIGHBOURS)
-    shift = balancing_shift(log_probs, even, torch.zeros_like(even), 100)
-    shifted = [log_probs + s / STEPS * shift for s in range(STEPS + 1)]
-    labels = [z.argmax(dim=1) for z in shifted]
-    told = [told_by_neighbours(one, near) for one in labels]
-    last = best = max(range(len(told)), key=told.__getitem__)
-    while last < STEPS and told[last + 1] >= KEPT * told[best]:
-        last += 1
-    # a shift that changes no label is not the neighbours' word
-    while last > 0 and torch.equal(labels[last], labels[last - 1]):
-        last -= 1
-    if last == STEPS:
-        return even
-    shares = shifted[last].softmax(dim=1).mean(dim=0)
-    shares = shares.clamp(min=SMALLEST * even[0])
+    _, shifted = shift_by_neighbours(log_probs, feats, even)
+    shares = shifted.softmax(dim=1).mean(dim=0).clamp(min=SMALLEST * even[0])
     return shares / shares.sum()

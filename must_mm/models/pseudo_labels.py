@@ -129,8 +129,8 @@ class PseudoLabels(nn.Module):
         """
         if self.needs_start and not len(self.start):
             raise ValueError(
-                "model.pseudo_labels.anchor, and prior='auto' of the "
-                "alignment, start from the start's predictions of the "
+                "model.pseudo_labels.anchor, and 'auto' as prior or strength "
+                "of the alignment, start from the start's predictions of the "
                 "training images: add dict(type='StartPassHook') to "
                 'custom_hooks'
             )

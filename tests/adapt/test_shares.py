@@ -97,16 +97,14 @@ def test_what_was_stated_stays(tmp_path, changes):
     assert found.prior is None
 
 
-def test_without_labels_neighbours_are_asked(tmp_path):
+def test_neighbours_are_asked_where_that_is_wanted(tmp_path):
     logits, _ = drawn(TRUE, count=COUNT)
     none = Known(none={'0.png'})
-    found = settled(job(tmp_path, none), logits)
+    assert settled(job(tmp_path, none), logits).prior is None
+    found = settled(job(tmp_path, none, prior='auto'), logits)
     off = distance(torch.tensor(found.prior), TRUE)
     assert off < 0.6 * distance(EVEN, TRUE)
     assert found.words['class prior'].startswith(FROM_NEIGHBOURS)
-    # a config of its own knows what it wants
-    own = job(tmp_path, none, config=tmp_path / 'own.py')
-    assert settled(own, logits).prior is None
 
 
 def test_shares_in_words():

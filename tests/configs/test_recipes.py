@@ -122,7 +122,7 @@ def test_balanced_recipes_differ_in_what_they_say(name):
     """Labels, masks, schedule and teacher, who remembers a sixth."""
     base, cfg = read(name), read(f'{name}_balanced')
     assert cfg.model.masked_view == 'off'
-    alignment = dict(type='BalancedLabels', strength=0.5)
+    alignment = dict(type='BalancedLabels', strength='auto')
     assert cfg.model.pseudo_labels == dict(alignment=alignment)
     schedule = cfg.param_scheduler
     assert schedule.type == 'WarmupCosineLR'

@@ -140,3 +140,17 @@ def test_size_follows_the_classes():
 def test_errors_name_the_key(options, key):
     with pytest.raises(ValueError, match=rf'pseudo_labels\.alignment\.{key}'):
         BalancedLabels(3, **options)
+
+
+def test_neighbours_say_how_far_labels_are_balanced():
+    draws = torch.Generator().manual_seed(0)
+    labels = torch.tensor([0] * 240 + [1] * 40 + [2] * 20)
+    feats = torch.eye(3)[labels] + 0.4 * torch.randn(300, 3, generator=draws)
+    said = (4 * feats).softmax(1)
+    part = BalancedLabels(3, strength='auto')
+    assert part.needs_start and part.strength == 0.5
+    part.begin(start_statistics(said, feats))
+    assert part.strength < 0.5
+    # what was found is resumed, not found again
+    assert 'strength' in part.state_dict()
+    assert 'strength' not in BalancedLabels(3, strength=0.3).state_dict()

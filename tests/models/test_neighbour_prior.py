@@ -7,6 +7,7 @@ from must_mm.models.neighbour_prior import (
     SMALLEST,
     nearest_others,
     neighbour_prior,
+    shift_by_neighbours,
     told_by_neighbours,
 )
 
@@ -50,6 +51,23 @@ def test_shares_that_differ_are_seen(preference):
     logits, feats, _ = start(shares, preference)
     found = neighbour_prior(logits, feats)
     assert off(found, shares) < 0.6 * off(torch.tensor(EVEN), shares)
+
+
+def test_the_shift_ends_where_neighbours_disagree():
+    even = torch.tensor(EVEN)
+    for shares, low, high in (
+        (EVEN, 0.8, 1.0),
+        ([0.6, 0.2, 0.1, 0.05, 0.05], 0.0, 0.7),
+    ):
+        logits, feats, _ = start(shares, preference=3.0)
+        part, shifted = shift_by_neighbours(logits, feats, even)
+        assert low <= part <= high
+        # it is the shift that leads to the prior, or a part of it
+        whole = (shifted - logits) / max(part, 0.1)
+        assert (whole - whole[0]).abs().max() < 1e-3
+        if part == 1:
+            assert off(shifted.softmax(1).mean(0), EVEN) < 0.01
+    assert shift_by_neighbours(logits[:10], feats[:10], even)[0] == 1
 
 
 def test_no_class_is_given_up_and_few_images_say_nothing():
