@@ -8,7 +8,7 @@ from must_mm.quickstart.target import write_digits
 from must_mm.utils.paths import config_path
 from tests.tiny import ROOT, launch
 
-EPOCHS = 10
+EPOCHS = 6
 #: What ``train_tiny_clip(folder, seed=3)`` has trained, with the classifier
 #: of the quickstart's prompts, in half precision.
 START = ROOT / 'tests' / 'data' / 'digits_start.pth'
@@ -20,7 +20,7 @@ model = dict(start=dict(_delete_=True, type='ConvertedStart'))
 
 @pytest.mark.slow
 def test_student_and_teacher_leave_zero_shot_behind(tmp_path):
-    """The quickstart from its own start, for a third of its epochs.
+    """The quickstart from its own start, for a fifth of its epochs.
 
     On the 400 held-out images, without a label, at least 10 points.
     """
