@@ -1,5 +1,8 @@
 """Checkpoints that a crash or a full disk cannot take away."""
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from mmengine.dist import is_main_process
@@ -15,6 +18,23 @@ from ..checkpoints.whole_file import remove_partials, write_whole
 #: the last checkpoint that it was sound at.
 SOUND, LAST_SOUND = 'sound', 'last_sound_checkpoint'
 SPARED = 'spared_checkpoint'
+
+
+@contextmanager
+def without_lines(logger: logging.Logger, words: str) -> Iterator[None]:
+    """Leave out of a log what MMEngine says to itself.
+
+    It warns of its own file client, which its hook makes with every training.
+    """
+
+    def keep(record: logging.LogRecord) -> bool:
+        return words not in record.getMessage()
+
+    logger.addFilter(keep)
+    try:
+        yield
+    finally:
+        logger.removeFilter(keep)
 
 
 @register_backend('whole_file')
@@ -59,7 +79,8 @@ class SafeCheckpointHook(CheckpointHook):
 
     def before_train(self, runner) -> None:
         """Choose how files are written; remove what a crash has left."""
-        super().before_train(runner)
+        with without_lines(runner.logger, 'will be deprecated'):
+            super().before_train(runner)
         self.is_local = type(self.file_backend) is LocalBackend
         if not self.is_local:
             return

@@ -134,3 +134,10 @@ def test_other_storage_is_left_to_the_engine(config, monkeypatch):
     config.train_cfg.max_epochs = 1
     train(config)
     assert written(config.work_dir) == ['epoch_1.pth']
+
+
+def test_no_line_of_mmengine_to_itself(config, logged):
+    train(config)
+    said = [record.getMessage() for record in logged.records]
+    assert any('Checkpoints will be saved' in line for line in said)
+    assert not any('deprecated' in line for line in said)
