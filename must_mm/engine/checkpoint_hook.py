@@ -8,6 +8,7 @@ from pathlib import Path
 from mmengine.dist import is_main_process
 from mmengine.fileio import LocalBackend, register_backend
 from mmengine.hooks import CheckpointHook
+from mmengine.logging import MMLogger
 from mmpretrain.registry import HOOKS
 
 from ..checkpoints.regroup import regroup
@@ -21,15 +22,16 @@ SPARED = 'spared_checkpoint'
 
 
 @contextmanager
-def without_lines(logger: logging.Logger, words: str) -> Iterator[None]:
+def without_lines(words: str) -> Iterator[None]:
     """Leave out of a log what MMEngine says to itself.
 
-    It warns of its own file client, which its hook makes with every training.
+    It warns of its own file client, which it makes for every checkpoint.
     """
 
     def keep(record: logging.LogRecord) -> bool:
         return words not in record.getMessage()
 
+    logger = MMLogger.get_current_instance()
     logger.addFilter(keep)
     try:
         yield
@@ -79,7 +81,7 @@ class SafeCheckpointHook(CheckpointHook):
 
     def before_train(self, runner) -> None:
         """Choose how files are written; remove what a crash has left."""
-        with without_lines(runner.logger, 'will be deprecated'):
+        with without_lines('will be deprecated'):
             super().before_train(runner)
         self.is_local = type(self.file_backend) is LocalBackend
         if not self.is_local:
@@ -123,16 +125,17 @@ class SafeCheckpointHook(CheckpointHook):
         if hub.get_info(SOUND, False):
             self._forget_spared(runner)
             hub.update_info(LAST_SOUND, self.last_ckpt)
-        runner.save_checkpoint(
-            str(self.out_dir),
-            self.filename_tmpl.format(step),
-            save_optimizer=self.save_optimizer,
-            save_param_scheduler=self.save_param_scheduler,
-            meta=meta,
-            by_epoch=self.by_epoch,
-            backend_args=self.backend_args,
-            **self.args,
-        )
+        with without_lines('will be deprecated'):
+            runner.save_checkpoint(
+                str(self.out_dir),
+                self.filename_tmpl.format(step),
+                save_optimizer=self.save_optimizer,
+                save_param_scheduler=self.save_param_scheduler,
+                meta=meta,
+                by_epoch=self.by_epoch,
+                backend_args=self.backend_args,
+                **self.args,
+            )
         if is_main_process():
             pointers = {'last_checkpoint': self.last_ckpt}
             if hub.get_info(LAST_SOUND, None):
