@@ -17,7 +17,7 @@ from .class_prior import balancing_shift, uniform_prior
 NEIGHBOURS = 10
 STEPS = 10
 #: Share of the best agreement that is kept: differences below are chance.
-KEPT = 0.97
+KEPT = 0.98
 #: Of an even share: no class is given up.
 SMALLEST = 0.1
 #: Of the iteration that solves for the whole shift.
@@ -74,7 +74,7 @@ def shift_by_neighbours(
 
     The logits are shifted by a part of what would make their mean the prior,
     by tenths, from the part on whose labels agree best with their neighbours',
-    as far as 97 % of that agreement are kept.
+    as far as 98 % of that agreement are kept.
 
     Args:
         log_probs: Logarithms of the start's probabilities of N images, or
