@@ -35,7 +35,7 @@ model = dict(
         num_classes=len(classes), threshold=0.7, fairness=dict(prior=prior)
     ),
     pseudo_labels=dict(
-        alignment=dict(type='BalancedLabels', prior=prior, strength=0.5)
+        alignment=dict(type='BalancedLabels', prior=prior, strength='auto')
     ),
     start=dict(
         type='OpenCLIPStart',
