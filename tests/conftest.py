@@ -101,8 +101,11 @@ def logged(caplog, monkeypatch):
     """MMEngine's loggers do not reach pytest's."""
 
     class Shown(logging.Handler):
+        ended = False  # loggers live on, and are used again
+
         def emit(self, record):
-            caplog.handler.emit(record)
+            if not Shown.ended:
+                caplog.handler.emit(record)
 
     original = MMLogger.__init__
 
@@ -111,7 +114,8 @@ def logged(caplog, monkeypatch):
         self.addHandler(Shown())
 
     monkeypatch.setattr(MMLogger, '__init__', init)
-    return caplog
+    yield caplog
+    Shown.ended = True
 
 
 @pytest.fixture(scope='session')
