@@ -23,7 +23,7 @@ ROWS = {
 #: Its columns between the start and who measured.
 COLUMNS = ('self-training', 'published', 'balanced')
 PARTS = {'Validation parts': 'val', 'Test parts': 'test'}
-_TABLES = re.compile(r'(?<=<!-- tables -->\n).*?(?=<!-- /tables -->)', re.S)
+_BETWEEN = r'(?<=<!-- {0} -->\n).*?(?=<!-- /{0} -->)'
 
 
 def readme_row(name: str, results: list[dict]) -> str:
@@ -78,21 +78,69 @@ def with_tables(page: str, results: list[dict]) -> str:
     Those parts of the data are shown that it shows already.
     """
 
+    compared = [run for run in results if run['setting'] in COLUMNS]
+
     def tables(found: re.Match) -> str:
         shown = [title for title in PARTS if f'{title}:' in found[0]]
         return (
             '\n\n'.join(
-                f'{title}:\n\n{table(results, PARTS[title])}\n\n'
-                f'{watched(results, PARTS[title])}'
+                f'{title}:\n\n{table(compared, PARTS[title])}\n\n'
+                f'{watched(compared, PARTS[title])}'
                 for title in shown
             )
             + '\n'
         )
 
-    page, count = _TABLES.subn(tables, page)
-    if count != 1:
-        raise ValueError('docs/accuracy.md has no <!-- tables --> of its own')
+    for mark, text in (
+        ('tables', tables),
+        ('variants', lambda _: f'{variants_table(results)}\n'),
+    ):
+        place = re.compile(_BETWEEN.format(mark), re.DOTALL)
+        page, count = place.subn(text, page)
+        if count != 1:
+            raise ValueError(
+                f'docs/accuracy.md has no <!-- {mark} --> of its own'
+            )
     return page
+
+
+def variants_table(results: list[dict]) -> str:
+    """Variants beside the balanced setting, validation, in pairs.
+
+    A line a variant, a column a task: its mean, and by how much it differs
+    from the balanced runs of the same starts and draws.
+    """
+    # MMEngine and torch, which the command line does without
+    from .settings import VARIANTS
+    from .tasks import TASKS
+
+    balanced = {
+        (run['task'], of_run(run)): accuracy(run, 'val')
+        for run in results
+        if run['setting'] == 'balanced'
+    }
+    found: dict[str, dict[str, list[tuple[float, float]]]] = {}
+    for run in results:
+        pair = balanced.get((run['task'], of_run(run)))
+        if run['setting'] in VARIANTS and pair is not None:
+            row = found.setdefault(run['setting'], {})
+            value = accuracy(run, 'val')
+            row.setdefault(run['task'], []).append((value, value - pair))
+    tasks = [t for t in TASKS if any(t in row for row in found.values())]
+
+    def cell(pairs: list[tuple[float, float]]) -> str:
+        if not pairs:
+            return ''
+        value, minus = map(mean, zip(*pairs, strict=True))
+        return f'{value:.1f} ({minus:+.1f})'
+
+    lines = [['variant', *tasks], ['---'] * (1 + len(tasks))]
+    lines += [
+        [name, *(cell(found[name].get(task, [])) for task in tasks)]
+        for name in VARIANTS
+        if name in found
+    ]
+    return '\n'.join(f'| {" | ".join(line)} |' for line in lines)
 
 
 def write_pages() -> None:

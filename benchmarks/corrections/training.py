@@ -13,8 +13,8 @@ from mmengine.config import Config
 
 from must_mm.adapt.config_parts import LABELLED_SHARE
 from must_mm.adapt.predict import Seen
-from must_mm.adapt.prior_from_labels import set_prior
 from must_mm.adapt.settings import teacher_decay
+from must_mm.adapt.shares import set_prior
 from must_mm.adapt.trust import temperature_of
 from must_mm.evaluation.class_shares import clearly_other, estimate_shares
 from must_mm.models.class_prior import uniform_prior

@@ -53,7 +53,8 @@ def test_the_command_writes_the_pages(tmp_path, monkeypatch):
     (tmp_path / 'docs').mkdir()
     rows = '\n'.join(f'| {name} | ? |' for name in pages.ROWS)
     (tmp_path / 'README.md').write_text(f'before\n{rows}\nafter\n')
-    marks = '<!-- tables -->\nTest parts:\n\n?\n<!-- /tables -->'
+    marks = '<!-- tables -->\nTest parts:\n\n?\n<!-- /tables -->\n'
+    marks += '<!-- variants -->\n?\n<!-- /variants -->'
     (tmp_path / 'docs' / 'accuracy.md').write_text(marks)
     monkeypatch.setattr(pages, 'REPOSITORY', tmp_path)
     command.main([str(tmp_path), '--pages'])
@@ -62,6 +63,28 @@ def test_the_command_writes_the_pages(tmp_path, monkeypatch):
     assert '?' not in readme
     page = (tmp_path / 'docs' / 'accuracy.md').read_text()
     assert '| digits | balanced |' in page and 'Validation' not in page
+
+
+def test_variants_stand_beside_the_balanced_runs():
+    def run(setting, start, student, task='digits'):
+        one = result(setting, start, student, task)
+        one['judged']['student']['val'] = dict(accuracy=student, lost=0)
+        return one
+
+    runs = [
+        run('balanced', 0, 90.0),
+        run('balanced', 1, 92.0),
+        run('half', 0, 91.0),
+        run('half', 1, 95.0),
+        run('anchor', 0, 80.0),
+        run('anchor', 5, 10.0),  # without its pair
+        run('published', 0, 70.0),
+    ]
+    lines = pages.variants_table(runs).splitlines()
+    assert lines[0] == '| variant | digits |'
+    assert lines[2:] == [
+        '| half | 93.0 (+2.0) |', '| anchor | 80.0 (-10.0) |',
+    ]  # fmt: skip
 
 
 def test_a_page_without_its_place_is_named():
