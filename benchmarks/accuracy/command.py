@@ -54,6 +54,12 @@ def parser() -> argparse.ArgumentParser:
         'choice of a run can be believed; train nothing',
     )
     add(
+        '--shares',
+        action='store_true',
+        help="print how far estimates of the classes' shares are off; train "
+        'nothing',
+    )
+    add(
         '--pages',
         action='store_true',
         help='write the kept results into README and docs, train nothing',
@@ -74,6 +80,11 @@ def main(argv: list[str]) -> None:
         write_pages()
         return
     results = args.results or args.root / 'accuracy.jsonl'
+    if args.shares:
+        from .shares import report as report_shares
+
+        print(report_shares(args.root))
+        return
     if args.trust:
         from .trust import read_runs, report
 

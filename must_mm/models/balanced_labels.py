@@ -40,8 +40,8 @@ class BalancedLabels(TowardsPrior):
         strength: Share of the shift that the labels get, in [0, 1]: 1
             balances them, less leaves room for classes that are not as
             frequent as the prior says. ``'auto'`` is a half, or less where
-            :func:`shift_by_neighbours` says so, which needs
-            :class:`StartPassHook`.
+            :class:`StartPassHook` finds that neighbours disagree
+            (:func:`shift_by_neighbours`).
 
     Raises:
         ValueError: If a value is out of its range, or the prior is no
@@ -62,7 +62,7 @@ class BalancedLabels(TowardsPrior):
         super().__init__(num_classes, prior)
         self.follows_neighbours = strength == AUTO
         if self.follows_neighbours:
-            self.needs_start, strength = True, HALF
+            self.wants_sample, strength = True, HALF
         if size is None:
             size = max(BANK, PER_CLASS * num_classes)
         check_integer(f'{self.KEY}.size', size)

@@ -66,7 +66,7 @@ class TowardsPrior(nn.Module):
     ) -> None:
         super().__init__()
         check_integer(f'{self.KEY}.num_classes', num_classes, at_least=2)
-        self.estimates_prior = self.needs_start = prior == AUTO
+        self.estimates_prior = self.wants_sample = prior == AUTO
         if self.estimates_prior:
             prior = None
         shares = class_prior(f'{self.KEY}.prior', prior, num_classes)

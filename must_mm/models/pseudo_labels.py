@@ -93,15 +93,15 @@ class PseudoLabels(nn.Module):
     @property
     def sample_size(self) -> int:
         """How many of the start's predictions a part wants in full."""
-        estimated = self.alignment is not None and self.alignment.needs_start
+        wanted = self.alignment is not None and self.alignment.wants_sample
         bank = getattr(self.alignment, 'bank', ())
-        return max(len(bank), SAMPLE if estimated else 0)
+        return max(len(bank), SAMPLE if wanted else 0)
 
     @property
     def needs_start(self) -> bool:
         """Whether a part cannot do without :class:`StartPassHook`."""
         return self.anchor is not None or (
-            self.alignment is not None and self.alignment.needs_start
+            self.alignment is not None and self.alignment.estimates_prior
         )
 
     def begin(self, start: StartStatistics) -> None:
@@ -129,8 +129,8 @@ class PseudoLabels(nn.Module):
         """
         if self.needs_start and not len(self.start):
             raise ValueError(
-                "model.pseudo_labels.anchor, and 'auto' as prior or strength "
-                "of the alignment, start from the start's predictions of the "
+                "model.pseudo_labels.anchor, and prior='auto' of the "
+                "alignment, start from the start's predictions of the "
                 "training images: add dict(type='StartPassHook') to "
                 'custom_hooks'
             )

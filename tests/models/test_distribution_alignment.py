@@ -114,10 +114,10 @@ def test_it_begins_with_the_start():
     torch.testing.assert_close(stated.mean, PROBS.mean(0))
     torch.testing.assert_close(stated.prior, torch.tensor([0.5, 0.4, 0.1]))
     assert 'prior' not in stated.state_dict()
-    assert not stated.needs_start
+    assert not stated.estimates_prior
 
     estimated = DistributionAlignment(3, prior='auto')
-    assert estimated.needs_start
+    assert estimated.estimates_prior
     # most images are of the first class, and their neighbours say so
     labels = torch.tensor([0] * 80 + [1] * 10 + [2] * 10)
     sure = (3 * torch.eye(3)[labels]).softmax(1)
