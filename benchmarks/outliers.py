@@ -83,7 +83,7 @@ def look(model: MUST, batches: Iterator[torch.Tensor]) -> tuple:
     ]
     linear = getattr(model.head, 'fc', None)
     weights = model.head.classifier.T if linear is None else linear.weight
-    return *map(torch.cat, zip(*rows, strict=True)), weights
+    return *map(torch.cat, zip(*rows, strict=True)), weights.detach()
 
 
 def small(paths: list[Path], side: int) -> torch.Tensor:
