@@ -1,5 +1,7 @@
 """What is kept of the start's predictions, and the anchor to them."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -21,12 +23,10 @@ def kept(probs):
     statistics = start_statistics(probs)
     assert len(part) == 0
     part.begin(
-        type(statistics)(
-            mean=statistics.mean,
-            class_sums=statistics.class_sums,
+        replace(
+            statistics,
             classes=statistics.classes[:, :KEPT],
             probs=statistics.probs[:, :KEPT],
-            sample=probs,
         )
     )
     return part
