@@ -8,7 +8,6 @@ a CNN sees them. Labels only judge.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator
 from pathlib import Path
 from statistics import mean
@@ -30,7 +29,8 @@ from must_mm.evaluation.outliers import (
 )
 from must_mm.models.must import MUST
 
-from .photo_experiment import experiment_config, write_start
+from . import text
+from .photo_experiment import experiment_config, start_file
 
 BATCH = 64
 AMONG = 300  # photographs among the digits
@@ -119,10 +119,7 @@ def on_digits(root: Path, seed: int, photos: Path | None) -> Iterator[tuple]:
 
 def on_photos(photos: Path, folder: Path) -> tuple[str, dict[str, float]]:
     """What the CNN finds on validation and test part."""
-    start = folder / 'efficientnet_lite0.pth'
-    if not start.is_file():
-        write_start(start)
-    cfg = experiment_config(photos, start, folder, 'balanced', 0)
+    cfg = experiment_config(photos, start_file(folder), folder, 'balanced', 0)
     init_default_scope(cfg.default_scope)
     model = MODELS.build(cfg.model)
     model.init_weights()
@@ -140,20 +137,22 @@ def on_photos(photos: Path, folder: Path) -> tuple[str, dict[str, float]]:
 def table(found: dict[str, list[dict[str, float]]]) -> str:
     """Format as a Markdown table: a line a score, means over starts."""
     titles = [f'{name} ({len(rows)})' for name, rows in found.items()]
-    lines = [['score', *titles], ['---'] * (1 + len(titles))]
-    for score in next(iter(found.values()))[0]:
-        cells = [mean(row[score] for row in rows) for rows in found.values()]
-        lines.append([score, *(f'{cell:.1f}' for cell in cells)])
-    return '\n'.join(f'| {" | ".join(line)} |' for line in lines)
+    return text.table(
+        ['score', *titles],
+        [
+            [score]
+            + [
+                f'{mean(row[score] for row in rows):.1f}'
+                for rows in found.values()
+            ]
+            for score in next(iter(found.values()))[0]
+        ],
+    )
 
 
 def main(argv: list[str]) -> None:
     """Command line of ``tools/benchmark.py outliers``."""
-    parser = argparse.ArgumentParser(
-        prog='benchmark.py outliers',
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = text.command_line('outliers', __doc__)
     add = parser.add_argument
     add('root', type=Path, help='folder of the accuracy benchmark')
     add('--photos', type=Path, help='folder with train, validation, test')

@@ -64,6 +64,14 @@ def write_start(path: Path) -> None:
     save_tensors(state, path)
 
 
+def start_file(folder: Path) -> Path:
+    """The start in a folder, which :func:`write_start` writes once."""
+    start = folder / 'efficientnet_lite0.pth'
+    if not start.is_file():
+        write_start(start)
+    return start
+
+
 def experiment_config(
     photos: Path, start: Path, work_dir: Path, setting: str, seed: int
 ) -> Config:
@@ -190,9 +198,7 @@ def main(argv: list[str] | None = None) -> None:
         '--settings', nargs='+', choices=list(SETTINGS), default=COMPARED
     )
     args = parser.parse_args(argv)
-    start = args.work_dir / 'efficientnet_lite0.pth'
-    if not start.is_file():
-        write_start(start)
+    start = start_file(args.work_dir)
     results = {setting: [] for setting in args.settings}
     for seed in args.seeds:
         for setting in args.settings:

@@ -12,6 +12,7 @@ from itertools import product
 from pathlib import Path
 
 from ..resumable import read_results, run_missing
+from ..text import command_line
 from .pages import write_pages
 from .table import table, watched
 
@@ -21,11 +22,7 @@ def parser() -> argparse.ArgumentParser:
     from .settings import SETTINGS
     from .tasks import TASKS
 
-    found = argparse.ArgumentParser(
-        prog='benchmark.py accuracy',
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    found = command_line('accuracy', __doc__)
     add = found.add_argument
     add('root', type=Path, help='folder of starts, images, views')
     add('--results', type=Path, help='default: ROOT/accuracy.jsonl')

@@ -9,6 +9,7 @@ import re
 from pathlib import Path
 from statistics import mean, stdev
 
+from .. import text
 from ..resumable import read_results
 from .table import accuracy, of_run, table, watched
 
@@ -77,7 +78,6 @@ def with_tables(page: str, results: list[dict]) -> str:
 
     Those parts of the data are shown that it shows already.
     """
-
     compared = [run for run in results if run['setting'] in COLUMNS]
 
     def tables(found: re.Match) -> str:
@@ -91,12 +91,12 @@ def with_tables(page: str, results: list[dict]) -> str:
             + '\n'
         )
 
-    for mark, text in (
+    for mark, content in (
         ('tables', tables),
         ('variants', lambda _: f'{variants_table(results)}\n'),
     ):
         place = re.compile(_BETWEEN.format(mark), re.DOTALL)
-        page, count = place.subn(text, page)
+        page, count = place.subn(content, page)
         if count != 1:
             raise ValueError(
                 f'docs/accuracy.md has no <!-- {mark} --> of its own'
@@ -134,13 +134,14 @@ def variants_table(results: list[dict]) -> str:
         value, minus = map(mean, zip(*pairs, strict=True))
         return f'{value:.1f} ({minus:+.1f})'
 
-    lines = [['variant', *tasks], ['---'] * (1 + len(tasks))]
-    lines += [
-        [name, *(cell(found[name].get(task, [])) for task in tasks)]
-        for name in VARIANTS
-        if name in found
-    ]
-    return '\n'.join(f'| {" | ".join(line)} |' for line in lines)
+    return text.table(
+        ['variant', *tasks],
+        [
+            [name, *(cell(found[name].get(task, [])) for task in tasks)]
+            for name in VARIANTS
+            if name in found
+        ],
+    )
 
 
 def write_pages() -> None:

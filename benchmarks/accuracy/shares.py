@@ -13,9 +13,9 @@ import torch
 from must_mm.models.class_prior import uniform_prior
 from must_mm.models.neighbour_prior import neighbour_prior, shift_by_neighbours
 
+from ..text import table
 from .tasks import CLASSES, TASKS
 from .training import Job, predictions_of
-from .trust import table
 
 SETTING = 'balanced'
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from statistics import mean, stdev
 
+from .. import text
+
 BASE = 'published'
 
 
@@ -93,12 +95,12 @@ def table(results: list[dict], part: str) -> str:
     by = {}
     for result in results:
         by.setdefault((result['task'], result['setting']), []).append(result)
-    lines = [' | '.join(TITLES), ' | '.join('---' for _ in TITLES)]
+    rows = []
     for (task, setting), runs in sorted(by.items()):
         with_prior = setting.endswith('+prior') and f'{BASE}+prior'
         base = by.get((task, with_prior or BASE), [])
-        lines.append(' | '.join([task, setting, *row(runs, base, part)]))
-    return '\n'.join(f'| {line} |' for line in lines)
+        rows.append([task, setting, *row(runs, base, part)])
+    return text.table(TITLES, rows)
 
 
 def watched(results: list[dict], part: str) -> str:

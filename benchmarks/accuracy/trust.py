@@ -24,6 +24,8 @@ from must_mm.evaluation.calibration import (
 )
 from must_mm.evaluation.selection import neighbour_doubt
 
+from ..text import table
+
 TOGETHER = 3  # runs that are asked together, as must-adapt does by default
 CLOSE = 5.0  # points
 
@@ -259,12 +261,6 @@ def choices(runs: Sequence[Said]) -> dict[str, float]:
 
 
 # -------------------------------------------------------------------- tables
-
-
-def table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Format rows as a table."""
-    lines = [titles, ['---'] * len(titles), *rows]
-    return '\n'.join(f'| {" | ".join(line)} |' for line in lines)
 
 
 def report(groups: dict[Group, list[Said]]) -> str:

@@ -14,6 +14,7 @@ from itertools import product
 from pathlib import Path
 
 from ..resumable import read_results, run_missing
+from ..text import command_line
 from .table import table
 
 STARTS = 5
@@ -21,11 +22,7 @@ STARTS = 5
 
 def parser() -> argparse.ArgumentParser:
     """Build the command line."""
-    found = argparse.ArgumentParser(
-        prog='benchmark.py corrections',
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    found = command_line('corrections', __doc__)
     add = found.add_argument
     add('root', type=Path, help='folder of starts, images, views, results')
     add('--results', type=Path, help='default: ROOT/corrections.jsonl')

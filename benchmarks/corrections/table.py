@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import mean, stdev
 
+from .. import text
+
 TITLES = (
     'task',
     'labels',
@@ -61,7 +63,7 @@ def table(results: list[dict], part: str) -> str:
             ]
         )
 
-    lines = [' | '.join(TITLES), ' | '.join('---' for _ in TITLES)]
+    rows = []
     for row in sorted(by):
         task, count, choice = row
         runs = list(by[row].values())
@@ -80,5 +82,5 @@ def table(results: list[dict], part: str) -> str:
             paired(row, (task, count, 'chance')) if choice != 'chance' else '',
             f'{mean(r["after"]["rest"]["accuracy"] for r in runs):.1f}',
         ]
-        lines.append(' | '.join(cells))
-    return '\n'.join(f'| {line} |' for line in lines)
+        rows.append(cells)
+    return text.table(TITLES, rows)

@@ -18,12 +18,10 @@ import torch
 from must_mm.evaluation.agreement import consensus
 
 from ..accuracy import training as accuracy
-from ..accuracy.trust import TOGETHER, Said, choices, said, table, together
+from ..accuracy.trust import TOGETHER, Said, choices, said, together
 from ..resumable import read_results, run_missing
-from . import views  # noqa: F401, registers the data set
-from .training import SETTING
-
-PARTS = ('val', 'test')
+from ..text import table
+from .training import SETTING, with_labels
 
 
 @dataclass(frozen=True)
@@ -61,15 +59,15 @@ def run(root: Path, lesson: Lesson, mnist: Path | None) -> dict:
     labels = consensus(together(teachers(root, lesson, 'train'))).argmax(1)
     job = accuracy.Job(lesson.task, SETTING, lesson.start, TOGETHER)
     cfg, members = accuracy.build_config(root, job, mnist)
-    cfg.model.label_loss = dict(type='LabelLoss')
-    cfg.train_dataloader.dataset.type = 'LabelledViews'
-    cfg.train_dataloader.dataset.known = list(enumerate(labels.tolist()))
+    with_labels(cfg, list(enumerate(labels.tolist())))
     runner, _ = accuracy.quiet_runner(cfg)
     runner.train()
     logging.disable(logging.NOTSET)
     parts = accuracy.images_of(root, lesson.task, members)
-    found = {part: choices(teachers(root, lesson, part)) for part in PARTS}
-    for part in PARTS:
+    found = {
+        part: choices(teachers(root, lesson, part)) for part in accuracy.JUDGED
+    }
+    for part in accuracy.JUDGED:
         pixels, truth = parts[part]
         seen = accuracy.predictions(runner.model, 'student', pixels)
         judged = accuracy.judge(seen.labels, truth, members.judged)
@@ -101,11 +99,11 @@ def taught_table(results: list[dict]) -> str:
     rows = []
     for task in sorted({one['task'] for one in results}):
         of_task = [one for one in results if one['task'] == task]
-        for part in PARTS:
+        for part in accuracy.JUDGED:
             cells = [
                 f'{mean(one[part][name] for one in of_task):.1f}'
                 for name in of_task[0][part]
             ]
             rows.append([task, part, f'{len(of_task)}', *cells])
-    names = list(results[0][PARTS[0]]) if results else []
+    names = list(results[0][accuracy.JUDGED[0]]) if results else []
     return table(['task', 'part', 'starts', *names], rows)

@@ -95,6 +95,13 @@ def result_of(
     return Result(path, Seen(**kept['start']), Seen(**kept['student']))
 
 
+def with_labels(cfg: Config, known: list[tuple[int, int]]) -> None:
+    """Let a config learn labels: indices of images, and their classes."""
+    cfg.model.label_loss = dict(type='LabelLoss')
+    cfg.train_dataloader.dataset.type = 'LabelledViews'
+    cfg.train_dataloader.dataset.known = known
+
+
 def train_on(
     cfg: Config, checkpoint: Path, known: list[tuple[int, int]]
 ) -> None:
@@ -115,12 +122,10 @@ def train_on(
             hook.decay_start = hook.decay_end = decay
     cfg.load_from = str(checkpoint)
     if known:
-        cfg.model.label_loss = dict(type='LabelLoss')
+        with_labels(cfg, known)
         cfg.train_dataloader.sampler = dict(
             type='LabelledShareSampler', share=LABELLED_SHARE, shuffle=True
         )
-        cfg.train_dataloader.dataset.type = 'LabelledViews'
-        cfg.train_dataloader.dataset.known = known
 
 
 def chosen_images(job: Job, result: Result) -> list[int]:

@@ -1,5 +1,6 @@
 """What every config of a run has: its images, and how it is run."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,6 +52,11 @@ def balanced_labels(fairness: dict) -> dict:
     return dict(
         alignment=dict(type='BalancedLabels', prior=prior, strength='auto')
     )
+
+
+def stated_prior(cfg: Config) -> Sequence[float] | None:
+    """The shares that a config trains towards; ``None`` if they are even."""
+    return (cfg.model.head.get('fairness') or {}).get('prior')
 
 
 def use_data(cfg: dict, data: Data, batch: int, workers: int) -> None:

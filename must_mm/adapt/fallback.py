@@ -16,6 +16,7 @@ from ..engine.collapse import (
     Collapsed,
     CollapseHook,
     Signals,
+    beyond,
     spread,
 )
 from ..models.class_prior import uniform_prior
@@ -123,9 +124,8 @@ def gone_wrong(
     )
     name = classes[signals.top_class]
     return ', '.join(
-        words.format(name=name, **vars(signals))
-        for key, words in OF_ALL_IMAGES.items()
-        if getattr(signals, key) > LIMITS[key].stop
+        OF_ALL_IMAGES[key].format(name=name, **vars(signals))
+        for key in beyond(signals, LIMITS, 'stop')
     )
 
 

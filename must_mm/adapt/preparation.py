@@ -7,7 +7,7 @@ from pathlib import Path
 from mmengine.config import Config
 from mmpretrain.registry import TASK_UTILS
 
-from .config_parts import follow_folder
+from .config_parts import follow_folder, stated_prior
 from .corrections import (
     LABELS,
     finished,
@@ -59,7 +59,7 @@ class Job:
     @property
     def prior(self) -> list[float] | None:
         """Shares that are trained towards; ``None`` if they are even."""
-        return (self.cfg.model.head.get('fairness') or {}).get('prior')
+        return stated_prior(self.cfg)
 
 
 def prepare(task: Task, out: Path) -> Job:

@@ -7,22 +7,19 @@ import torch
 from mmengine.config import Config
 
 from ..evaluation.class_shares import clearly_other, estimate_shares
+from ..models.balanced_labels import PER_CLASS
 from ..models.class_prior import uniform_prior
 from ..models.neighbour_prior import neighbour_prior
+from ..models.pseudo_labels import SAMPLE
+from .config_parts import stated_prior
 from .names import AUTO
 from .predict import Seen
 from .preparation import Job
 from .trust import temperature_of
 from .written_config import load_config
 
-SAMPLE, PER_CLASS = 2048, 16  # images that are looked at, at least
 FROM_NEIGHBOURS = 'estimated from the start and its neighbours'
 FROM_LABELS = 'estimated from the labels'
-
-
-def stated_prior(cfg: Config) -> Sequence[float] | None:
-    """The shares that a config trains towards; ``None`` if they are even."""
-    return (cfg.model.head.get('fairness') or {}).get('prior')
 
 
 def set_prior(cfg: Config, shares: list[float]) -> None:

@@ -22,14 +22,14 @@ SPARED = 'spared_checkpoint'
 
 
 @contextmanager
-def without_lines(words: str) -> Iterator[None]:
+def without_deprecations() -> Iterator[None]:
     """Leave out of a log what MMEngine says to itself.
 
     It warns of its own file client, which it makes for every checkpoint.
     """
 
     def keep(record: logging.LogRecord) -> bool:
-        return words not in record.getMessage()
+        return 'will be deprecated' not in record.getMessage()
 
     logger = MMLogger.get_current_instance()
     logger.addFilter(keep)
@@ -81,7 +81,7 @@ class SafeCheckpointHook(CheckpointHook):
 
     def before_train(self, runner) -> None:
         """Choose how files are written; remove what a crash has left."""
-        with without_lines('will be deprecated'):
+        with without_deprecations():
             super().before_train(runner)
         self.is_local = type(self.file_backend) is LocalBackend
         if not self.is_local:
@@ -125,7 +125,7 @@ class SafeCheckpointHook(CheckpointHook):
         if hub.get_info(SOUND, False):
             self._forget_spared(runner)
             hub.update_info(LAST_SOUND, self.last_ckpt)
-        with without_lines('will be deprecated'):
+        with without_deprecations():
             runner.save_checkpoint(
                 str(self.out_dir),
                 self.filename_tmpl.format(step),

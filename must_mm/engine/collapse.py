@@ -6,6 +6,7 @@ it is sure of spread over the classes, how far its labels have gone from the
 start's, and how many directions its features still use.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -132,6 +133,17 @@ def spread(
         class_growth=growth.item(),
         lost_classes=lost.float().mean().item(),
     )
+
+
+def beyond(
+    signals: Signals, limits: Mapping[str, Limit], which: str
+) -> list[str]:
+    """Name the signals beyond a limit, ``'warn'`` or ``'stop'``."""
+    return [
+        name
+        for name, limit in limits.items()
+        if getattr(signals, name) > getattr(limit, which)
+    ]
 
 
 class RunningSignals:
@@ -363,14 +375,8 @@ class CollapseHook(Hook):
         for name in WORDS:
             value = getattr(signals, name)
             runner.message_hub.update_scalar(f'train/{name}', value)
-        warn, stop = (
-            [
-                name
-                for name, limit in self.limits.items()
-                if getattr(signals, name) > limit[which]
-            ]
-            for which in (0, 1)
-        )
+        warn = beyond(signals, self.limits, 'warn')
+        stop = beyond(signals, self.limits, 'stop')
         self.warned = (self.warned + 1) * bool(warn)
         self.beyond = (self.beyond + 1) * bool(stop)
         runner.message_hub.update_info(SOUND, not warn)

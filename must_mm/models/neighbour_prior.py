@@ -88,11 +88,14 @@ def shift_by_neighbours(
     """
     nothing = torch.zeros_like(prior)
     shift = balancing_shift(log_probs, prior, nothing, FIRST_STEPS)
-    shifted = [log_probs + s / STEPS * shift for s in range(STEPS + 1)]
+
+    def shifted(step: int) -> torch.Tensor:
+        return log_probs + step / STEPS * shift
+
     if len(log_probs) <= NEIGHBOURS:
-        return 1.0, shifted[-1]
+        return 1.0, shifted(STEPS)
     near = nearest_others(feats, NEIGHBOURS)
-    labels = [z.argmax(dim=1) for z in shifted]
+    labels = [shifted(step).argmax(dim=1) for step in range(STEPS + 1)]
     told = [told_by_neighbours(one, near) for one in labels]
     last = best = max(range(len(told)), key=told.__getitem__)
     while last < STEPS and told[last + 1] >= KEPT * told[best]:
@@ -100,7 +103,7 @@ def shift_by_neighbours(
     # a shift that changes no label is not the neighbours' word
     while last > 0 and torch.equal(labels[last], labels[last - 1]):
         last -= 1
-    return last / STEPS, shifted[last]
+    return last / STEPS, shifted(last)
 
 
 def neighbour_prior(
