@@ -9,7 +9,8 @@ from mmengine.config import Config
 from ..utils.machine import device_type
 
 LOAD = dict(type='LoadImage')
-LISTS = ('images.txt', 'labelled.txt', 'trained.txt', 'known.txt')
+TAUGHT = 'taught.txt'  # labels that several runs agree on
+LISTS = ('images.txt', 'labelled.txt', 'trained.txt', 'known.txt', TAUGHT)
 LABELLED_SHARE = 0.25  # of each batch, where there are labels
 
 
@@ -96,7 +97,7 @@ def use_data(cfg: dict, data: Data, batch: int, workers: int) -> None:
     if data.trained:
         cfg['train_dataloader']['dataset']['ann_file'] = str(data.trained)
     if data.known:
-        _use_labels(cfg, data.known)
+        use_labels(cfg, data.known)
     if data.after:
         cfg['load_from'] = str(data.after)
     for key in ('val_dataloader', 'val_cfg', 'val_evaluator'):
@@ -114,18 +115,24 @@ def use_data(cfg: dict, data: Data, batch: int, workers: int) -> None:
     )
 
 
-def _use_labels(cfg: dict, known: Path) -> None:
-    """Learn the labels of a list, a share of each batch."""
+def use_labels(cfg: dict, known: Path, share: float = LABELLED_SHARE) -> None:
+    """Let a config learn the labels of a list.
+
+    Args:
+        cfg: The config, changed in place.
+        known: Text file of images and their classes.
+        share: Of each batch, that is of such images, beside those that come
+            in their turn.
+    """
     cfg['model']['label_loss'] = dict(type='LabelLoss')
     loader = cfg['train_dataloader']
     loader['sampler'] = dict(
-        type='LabelledShareSampler', share=LABELLED_SHARE, shuffle=True
+        type='LabelledShareSampler', share=share, shuffle=True
     )
+    dataset = loader['dataset']
+    source = dataset.get('source', dataset['dataset'])
     loader['dataset'] = dict(
-        loader['dataset'],
-        dataset='KnownLabels',
-        source=loader['dataset']['dataset'],
-        labels=str(known),
+        dataset, dataset='KnownLabels', source=source, labels=str(known)
     )
 
 

@@ -89,7 +89,7 @@ def keep_labels(task: Task, known: Known, out: Path) -> Task:
     if not known:
         return task
     save(known, task.classes, out / KNOWN)
-    _write_lines(
+    write_lines(
         out / LABELS, [f'{n} {k}' for n, k in sorted(known.labels.items())]
     )
     options = replace(task.options, labels=str(out / KNOWN))
@@ -153,9 +153,10 @@ def write_training_list(
     notes = {n: REJECTED for n in images.names if n not in trained}
     notes |= dict.fromkeys(known.labels, LABELLED)
     if names != images.names:
-        _write_lines(out / TRAINED, names)
+        write_lines(out / TRAINED, names)
     return notes
 
 
-def _write_lines(path: Path, lines: list[str]) -> None:
+def write_lines(path: Path, lines: list[str]) -> None:
+    """Write a text file, UTF-8."""
     path.write_text('\n'.join(lines) + '\n', encoding='utf-8')

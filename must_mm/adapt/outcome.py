@@ -43,7 +43,6 @@ def conclude(
     corrected: Passes | None,
     answer: Answer,
     notes: dict[str, str],
-    run: Path,
     seconds: dict[str, float],
 ) -> Result:
     """Put together what is reported.
@@ -54,16 +53,18 @@ def conclude(
         corrected: The same of the result that is corrected, if one is.
         answer: What the runs make of them.
         notes: What is to be said of single images.
-        run: Folder of the exported run.
         seconds: Wall time of each stage.
     """
     task, runs = job.task, job.runs
-    others = [*answer.said, corrected] if corrected else answer.said
+    others = [one.said for one in (*answer.runs, answer.exported)]
+    if corrected:
+        others.append(corrected)
     images, before, others = without_gone(task, job.images, before, others)
-    said, earlier = others[:runs], others[runs:]
-    temperature = answer.temperatures[answer.best]
-    seen, seen_labelled = said[answer.best]
-    probs, agreed, _ = together([one for one, _ in said], answer.temperatures)
+    said, (seen, seen_labelled), *earlier = others[:runs], *others[runs:]
+    temperature = answer.exported.temperature
+    probs, agreed, _ = together(
+        [one for one, _ in said], [one.temperature for one in answer.runs]
+    )
     zero_shot = calibrated(before[0].logits, temperature_of(before[0]))
     measured, reliable = None, []
     if images.labelled:
@@ -93,14 +94,14 @@ def conclude(
         [i for i, p in enumerate(found) if p.note],
     )
     compared = beside(found, earlier[0], images) if earlier else None
-    curves = read_curves(run)
+    curves = read_curves(answer.exported.folder)
     words = dict(
         job.words,
         threshold=f'{job.cfg.model.head.threshold:g}',
         temperature=f'{temperature:g}',
     )
     if runs > 1:
-        words['exported run'] = f'{answer.best + 1} of {runs}'
+        words['exported run'] = answer.name
     return Result(
         folder=task.folder,
         classes=task.classes,
@@ -114,7 +115,7 @@ def conclude(
         warnings=warnings_of(
             task, job.prior, images, found, measured, compared, curves
         ),
-        fallback=fallback_of(run),
+        fallback=fallback_of(answer.exported.folder),
         trust=replace(trust, reliability=reliable),
         corrected=compared,
         out=job.out,

@@ -137,13 +137,17 @@ class Plan:
         return RUNS if self.seconds(RUNS) < PATIENCE else 1
 
     def seconds(self, runs: int) -> float:
-        """Expected wall time of all runs, as many at a time as GPUs."""
+        """Expected wall time of all runs, as many at a time as GPUs.
+
+        What several teach together is one run more.
+        """
         one = self.cost.seconds(
             self.trained,
             self.cfg['train_cfg']['max_epochs'],
             self.cfg['train_dataloader']['num_workers'],
         )
-        return ceil(runs / max(1, self.machine.devices)) * one
+        at_a_time = ceil(runs / max(1, self.machine.devices))
+        return (at_a_time + (runs > 1)) * one
 
     def _runs(self, task: Task) -> str:
         """How many runs, why, and in which order."""
@@ -159,6 +163,7 @@ class Plan:
                 if at_once > 1
                 else 'one after another'
             )
+            + ', then one that they teach'
             + ', as all take less than an hour' * chosen
         )
 

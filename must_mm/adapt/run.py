@@ -152,10 +152,7 @@ def _run(task: Task, out: Path) -> Result:
             )
         with stage('results'):
             answer = ask(job, checkpoints, before, screen)
-            best = answer.best
-            export(job, answer.checkpoints[best], answer.temperatures[best])
-    result = conclude(
-        job, before, corrected, answer, notes, folders[best], seconds
-    )
+            export(job, answer.exported)
+    result = conclude(job, before, corrected, answer, notes, seconds)
     write_result(result)
     return result

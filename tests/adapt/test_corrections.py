@@ -30,6 +30,12 @@ def label(out, count: int, truth=lambda name: name.split('/')[0]):
     return path, [row['path'] for row in asked[:count]]
 
 
+def only_taught():
+    """Finds that the third network, which two have taught, has gone wrong."""
+    turns = iter(['', '', 'all are cats'])
+    return lambda *_: next(turns)
+
+
 @pytest.fixture(scope='module')
 def first(options, labelled, tmp_path_factory):
     """Two runs, a fifth of the images left out."""
@@ -55,11 +61,36 @@ def test_several_runs_are_asked_together(first):
     assert not torch.equal(checkpoints[0][name], checkpoints[1][name])
     assert result.trust.runs == 2
     assert {p.agreement for p in result.predictions} <= {0.5, 1.0}
+
+
+def test_runs_teach_the_network_that_is_exported(first):
+    """Its labels are those of the mean of the runs, but for rejected ones."""
+    out, result = first
+    labels = dict(
+        line.rsplit(' ', 1)
+        for line in (out / 'taught.txt').read_text().splitlines()
+    )
+    said = {p.name: p for p in result.predictions if p.note != 'rejected'}
+    assert labels == {name: str(p.label) for name, p in said.items()}
+    assert 'taught' in result.settings['exported run']
+    checkpoint = finished(out)
+    assert checkpoint.parent.name == 'run-taught'
+    state = load_tensors(checkpoint)['state_dict']
     model = load_published(
         exported(out), exported(out).with_suffix('.py')
     ).state_dict()
     name = 'backbone.layers.0.ffn.layers.1.weight'
-    assert any(torch.equal(model[name], state[name]) for state in checkpoints)
+    assert torch.equal(model[name], state[name])
+
+
+def test_runs_do_not_export_a_student_that_went_wrong(
+    options, tmp_path, monkeypatch
+):
+    """Then the one of them speaks that agrees best with all."""
+    monkeypatch.setattr('must_mm.adapt.answer.gone_wrong', only_taught())
+    result = adapt(**{**options, 'runs': 2}, out=str(tmp_path / 'out'))
+    assert result.settings['exported run'] in ('1 of 2', '2 of 2')
+    assert not result.fallback
 
 
 def test_side_by_side_runs_end_like_those_in_turn(

@@ -26,22 +26,24 @@ def task(runs=None):
 
 @pytest.mark.parametrize(
     ('seconds', 'devices', 'runs'),
-    [(900, 1, 3), (1200, 1, 1), (1400, 1, 1), (1400, 2, 3), (3500, 3, 3)],
+    [(899, 1, 3), (900, 1, 1), (1199, 2, 3), (1200, 2, 1), (1799, 3, 3)],
 )
 def test_three_runs_if_all_take_less_than_an_hour(seconds, devices, runs):
     found = plan(seconds, devices)
     assert found.runs(task()) == runs
     assert found.runs(task(2)) == 2
     at_a_time = -(-3 // devices)
-    assert found.seconds(3) == pytest.approx(at_a_time * seconds)
+    assert found.seconds(3) == pytest.approx((at_a_time + 1) * seconds)
+    assert found.seconds(1) == pytest.approx(seconds)
 
 
 def test_what_is_said_of_runs():
     assert plan(100)._runs(task()) == (
-        '3, from seed 5 on, one after another, as all take less than an hour'
+        '3, from seed 5 on, one after another, then one that they teach, as '
+        'all take less than an hour'
     )
     assert plan(100, 2)._runs(task(4)) == (
-        '4, from seed 5 on, 2 at a time, one a GPU'
+        '4, from seed 5 on, 2 at a time, one a GPU, then one that they teach'
     )
-    assert plan(7200)._runs(task()) == '1: 3 would take 6.0 h'
+    assert plan(7200)._runs(task()) == '1: 3 would take 8.0 h'
     assert plan(7200)._runs(task(1)) == '1'
