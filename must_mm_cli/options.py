@@ -50,8 +50,9 @@ class Options:
         epochs: Passes over the images; by their number by default.
         seed: Seed of the run.
         onnx: Write ONNX, too.
-        runs: Runs, each with a seed of its own, that are asked together; 3
-            by default if all of them take less than an hour, else 1.
+        runs: Runs, each with a seed of its own, that are asked together and
+            teach what is exported; 3 by default if all of that takes less
+            than an hour, else 1.
         reject: Share of the images, those that look least like any class,
             that are not trained on.
         review: Images to ask you about.
