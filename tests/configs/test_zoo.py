@@ -67,10 +67,13 @@ def test_parameters_are_counted(name):
 
 
 def cells() -> dict[str, list[str]]:
-    """Rows of the table of models, by name."""
-    rows = re.findall(r'^\| (must_\S+) \|(.*)\|$', README, re.MULTILINE)
+    """Rows of the table of models, by name; the config comes first."""
+    rows = re.findall(
+        r'^\| \[(must_\S+)\]\((\S+)\) \|(.*)\|$', README, re.MULTILINE
+    )
     return {
-        name: [cell.strip() for cell in row.split('|')] for name, row in rows
+        name: [config, *(cell.strip() for cell in row.split('|'))]
+        for name, config, row in rows
     }
 
 
@@ -78,11 +81,11 @@ def test_readme_says_what_metafile_and_headers_say():
     rows = cells()
     assert set(rows) == set(ZOO)
     for name, row in rows.items():
-        _, _, params, flops, *quoted, config = row
+        config, params, flops, *quoted = row
         data = ZOO[name]['Metadata']
         assert params == f'{data["Parameters"] / 1e6:.2f}'
         assert flops == f'{data["FLOPs"] / 1e9:.2f}'
-        assert f'({config[1:].split("]")[0]})' in config
+        assert f'configs/must/{config}' == ZOO[name]['Config']
         header = (ROOT / ZOO[name]['Config']).read_text().split('_base_')[0]
         if quoted:
             assert 'CLIP {}, MUST {}'.format(*quoted) in header
