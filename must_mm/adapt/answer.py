@@ -79,7 +79,8 @@ def ask(
     )
     if not all(fallback_of(folder) for folder in folders):
         print('what they teach together', file=screen, flush=True)
-        config = write_lesson(job, probs)
+        feats = [run.said[0].features for run in runs]
+        config = write_lesson(job, probs, feats)
         folder, own = job.out / FOLDER, seed + job.runs
         checkpoint = train(config, folder, screen, own)
         taught = _asked(

@@ -18,12 +18,11 @@ from ..utils.distributed import gather
 from ..utils.validation import check_integer, check_number
 from .class_prior import SMALLEST_MEAN, balancing_shift
 from .distribution_alignment import AUTO, TowardsPrior
-from .neighbour_prior import shift_by_neighbours
+from .neighbour_prior import HALF, shift_by_neighbours
 from .start_predictions import StartStatistics
 
 #: Predictions that are remembered, at least and for each class.
 BANK, PER_CLASS = 1024, 16
-HALF = 0.5  # of the shift, at most, where neighbours are asked
 _LOWEST = -80.0  # a logarithm; nothing that float32 tells from 0
 
 

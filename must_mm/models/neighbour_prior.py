@@ -18,6 +18,7 @@ NEIGHBOURS = 10
 STEPS = 10
 #: Share of the best agreement that is kept: differences below are chance.
 KEPT = 0.98
+HALF = 0.5  # of the whole shift, at most, where labels are balanced
 #: Of an even share: no class is given up.
 SMALLEST = 0.1
 #: Of the iteration that solves for the whole shift.
@@ -104,6 +105,26 @@ def shift_by_neighbours(
     while last > 0 and torch.equal(labels[last], labels[last - 1]):
         last -= 1
     return last / STEPS, shifted(last)
+
+
+def balanced_by_neighbours(
+    probs: torch.Tensor, feats: torch.Tensor, prior: torch.Tensor
+) -> torch.Tensor:
+    """Balance predictions as far as neighbours agree, half the way at most.
+
+    Args:
+        probs: Probabilities of N images, (N, K).
+        feats: Features of these images, (N, E).
+        prior: Share of each class, (K,).
+
+    Returns:
+        Probabilities, (N, K).
+    """
+    said = probs.clamp(min=torch.finfo(probs.dtype).tiny).log()
+    part, _ = shift_by_neighbours(said, feats, prior)
+    nothing = torch.zeros_like(prior)
+    shift = balancing_shift(said, prior, nothing, FIRST_STEPS)
+    return (said + min(HALF, part) * shift).softmax(dim=1)
 
 
 def neighbour_prior(
