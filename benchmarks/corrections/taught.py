@@ -1,7 +1,8 @@
 """A student that several runs teach together, beside these runs.
 
-Each training image has the label of the runs' mean; the student begins where
-they began, and learns as the balanced setting does, with views of its own.
+Each training image has the label that must-adapt makes of what the runs say;
+the student begins where they began, and learns as the balanced setting does,
+with views of its own.
 """
 
 from __future__ import annotations
@@ -9,15 +10,18 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import mean
 
 import torch
 
+from must_mm.adapt.taught import lesson
 from must_mm.evaluation.agreement import consensus
+from must_mm.models.class_prior import uniform_prior
 
 from ..accuracy import training as accuracy
+from ..accuracy.tasks import CLASSES
 from ..accuracy.trust import TOGETHER, Said, choices, said, together
 from ..resumable import read_results, run_missing
 from ..text import table
@@ -25,7 +29,7 @@ from .training import SETTING, with_labels
 
 
 @dataclass(frozen=True)
-class Lesson:
+class Pupil:
     """A student to be taught.
 
     Attributes:
@@ -37,43 +41,71 @@ class Lesson:
     start: int
 
 
-def teachers(root: Path, lesson: Lesson, part: str) -> list[Said]:
-    """What the first runs from a start say of a part; none if too few."""
+def _kept(root: Path, pupil: Pupil) -> list[dict]:
+    """What the first runs from a start have left; nothing if too few."""
     jobs = [
-        accuracy.Job(lesson.task, SETTING, lesson.start, draw)
+        accuracy.Job(pupil.task, SETTING, pupil.start, draw)
         for draw in range(TOGETHER)
     ]
     files = [accuracy.predictions_of(root, job) for job in jobs]
     if not all(path.is_file() for path in files):
         return []
-    return [said(torch.load(path, weights_only=True), part) for path in files]
+    return [torch.load(path, weights_only=True) for path in files]
 
 
-def run(root: Path, lesson: Lesson, mnist: Path | None) -> dict:
+def teachers(root: Path, pupil: Pupil, part: str) -> list[Said]:
+    """What the first runs from a start say of a part; none if too few."""
+    return [said(kept, part) for kept in _kept(root, pupil)]
+
+
+def judged_alone(one: Said, judged: tuple[int, ...]) -> Said:
+    """Leave out the images of classes that are not judged."""
+    kept = torch.isin(one.labels, torch.tensor(judged))
+    fields = ('labels', 'logits', 'start', 'features')
+    return replace(one, **{name: getattr(one, name)[kept] for name in fields})
+
+
+def labels_of(root: Path, pupil: Pupil) -> torch.Tensor:
+    """The labels by which the student is taught, (N,)."""
+    return lesson(
+        consensus(together(teachers(root, pupil, 'train'))).float(),
+        [kept['train']['student']['feats'] for kept in _kept(root, pupil)],
+        known={},
+        prior=uniform_prior(CLASSES),
+    )
+
+
+def run(root: Path, pupil: Pupil, mnist: Path | None) -> dict:
     """Teach a student, and judge it beside its teachers.
 
     Returns:
-        For each part the accuracies of :func:`choices`, and ``taught``.
+        For each part the accuracies of :func:`choices`; ``taught``; and of
+        the labels that teach, ``labels``.
     """
     begin = time.monotonic()
-    labels = consensus(together(teachers(root, lesson, 'train'))).argmax(1)
-    job = accuracy.Job(lesson.task, SETTING, lesson.start, TOGETHER)
+    labels = labels_of(root, pupil)
+    job = accuracy.Job(pupil.task, SETTING, pupil.start, TOGETHER)
     cfg, members = accuracy.build_config(root, job, mnist)
     with_labels(cfg, list(enumerate(labels.tolist())))
     runner, _ = accuracy.quiet_runner(cfg)
     runner.train()
     logging.disable(logging.NOTSET)
-    parts = accuracy.images_of(root, lesson.task, members)
-    found = {
-        part: choices(teachers(root, lesson, part)) for part in accuracy.JUDGED
-    }
-    for part in accuracy.JUDGED:
-        pixels, truth = parts[part]
+    parts = accuracy.images_of(root, pupil.task, members)
+
+    def right(labels: torch.Tensor, truth: torch.Tensor) -> float:
+        return accuracy.judge(labels, truth, members.judged)['accuracy']
+
+    found = {}
+    for part, (pixels, truth) in parts.items():
+        alone = [
+            judged_alone(one, members.judged)
+            for one in teachers(root, pupil, part)
+        ]
         seen = accuracy.predictions(runner.model, 'student', pixels)
-        judged = accuracy.judge(seen.labels, truth, members.judged)
-        found[part]['taught'] = judged['accuracy']
+        found[part] = choices(alone) | dict(taught=right(seen.labels, truth))
+    found['train']['labels'] = right(labels, members.labels)
     return dict(
-        vars(lesson), **found, seconds=round(time.monotonic() - begin, 1)
+        vars(pupil), **found, seconds=round(time.monotonic() - begin, 1)
     )
 
 
@@ -81,12 +113,12 @@ def teach(
     root: Path, task: str, starts: Iterable[int], mnist: Path | None
 ) -> str:
     """Teach where there are enough teachers; return the table of all."""
-    lessons = [Lesson(task, start) for start in starts]
+    pupils = [Pupil(task, start) for start in starts]
     results = root / 'taught.jsonl'
     run_missing(
-        [one for one in lessons if teachers(root, one, 'val')],
+        [one for one in pupils if teachers(root, one, 'val')],
         results,
-        lambda lesson: run(root, lesson, mnist),
+        lambda pupil: run(root, pupil, mnist),
         lambda result: [
             f'{name} {value:.1f}' for name, value in result['val'].items()
         ],
@@ -99,11 +131,12 @@ def taught_table(results: list[dict]) -> str:
     rows = []
     for task in sorted({one['task'] for one in results}):
         of_task = [one for one in results if one['task'] == task]
-        for part in accuracy.JUDGED:
+        for part in (*accuracy.JUDGED, 'train'):
             cells = [
                 f'{mean(one[part][name] for one in of_task):.1f}'
                 for name in of_task[0][part]
             ]
             rows.append([task, part, f'{len(of_task)}', *cells])
-    names = list(results[0][accuracy.JUDGED[0]]) if results else []
-    return table(['task', 'part', 'starts', *names], rows)
+    names = list(results[0]['train']) if results else []
+    wide = [row + [''] * (3 + len(names) - len(row)) for row in rows]
+    return table(['task', 'part', 'starts', *names], wide)

@@ -152,8 +152,8 @@ def test_the_command_skips_what_is_there(tmp_path, monkeypatch, capsys):
 
 
 def test_runs_teach_where_there_are_enough(tmp_path):
-    lesson = taught.Lesson('digits', 0)
-    assert taught.teachers(tmp_path, lesson, 'val') == []
+    pupil = taught.Pupil('digits', 0)
+    assert taught.teachers(tmp_path, pupil, 'val') == []
     draws = torch.Generator().manual_seed(0)
     labels = torch.arange(40) % 10
     for draw in range(taught.TOGETHER):
@@ -167,8 +167,15 @@ def test_runs_teach_where_there_are_enough(tmp_path):
         path = accuracy.predictions_of(tmp_path, job)
         path.parent.mkdir(exist_ok=True)
         torch.save(dict(train=kept, val=kept, test=kept), path)
-    found = taught.choices(taught.teachers(tmp_path, lesson, 'test'))
+    found = taught.choices(taught.teachers(tmp_path, pupil, 'test'))
     assert found['mean of runs'] > found['average run']
+    kept = taught.labels_of(tmp_path, pupil)
+    assert (kept == labels).double().mean() >= found['mean of runs'] / 100
+    nine = taught.judged_alone(
+        taught.teachers(tmp_path, pupil, 'test')[0], tuple(range(9))
+    )
+    assert len(nine.labels) == len(nine.logits) == 36
     result = dict(task='digits', start=0, val=found, test=found)
-    other = dict(result, start=1)
-    assert '| digits | test | 2 |' in taught.taught_table([result, other])
+    result['train'] = found | dict(labels=100.0)
+    written = taught.taught_table([result, dict(result, start=1)])
+    assert '| digits | test | 2 |' in written and '| 100.0 |' in written
