@@ -15,6 +15,8 @@ from .table import accuracy, of_run, table, watched
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 RESULTS = Path(__file__).with_name('results.jsonl')
+#: Of students that three runs teach, see ``benchmarks/corrections/taught.py``.
+TAUGHT = Path(__file__).with_name('taught.jsonl')
 #: What a row of README's table is called, and its task.
 ROWS = {
     'handwritten digits': 'digits',
@@ -91,8 +93,11 @@ def with_tables(page: str, results: list[dict]) -> str:
             + '\n'
         )
 
+    from ..corrections.taught import taught_table
+
     for mark, content in (
         ('tables', tables),
+        ('taught', lambda _: f'{taught_table(read_results(TAUGHT))}\n'),
         ('variants', lambda _: f'{variants_table(results)}\n'),
     ):
         place = re.compile(_BETWEEN.format(mark), re.DOTALL)

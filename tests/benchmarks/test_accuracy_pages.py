@@ -54,6 +54,7 @@ def test_the_command_writes_the_pages(tmp_path, monkeypatch):
     rows = '\n'.join(f'| {name} | ? |' for name in pages.ROWS)
     (tmp_path / 'README.md').write_text(f'before\n{rows}\nafter\n')
     marks = '<!-- tables -->\nTest parts:\n\n?\n<!-- /tables -->\n'
+    marks += '<!-- taught -->\n?\n<!-- /taught -->\n'
     marks += '<!-- variants -->\n?\n<!-- /variants -->'
     (tmp_path / 'docs' / 'accuracy.md').write_text(marks)
     monkeypatch.setattr(pages, 'REPOSITORY', tmp_path)
