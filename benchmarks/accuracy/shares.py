@@ -11,7 +11,12 @@ from pathlib import Path
 import torch
 
 from must_mm.models.class_prior import uniform_prior
-from must_mm.models.neighbour_prior import neighbour_prior, shift_by_neighbours
+from must_mm.models.neighbour_prior import (
+    NEIGHBOURS,
+    nearest_others,
+    neighbour_prior,
+    shift_by_neighbours,
+)
 
 from ..text import table
 from .tasks import CLASSES, TASKS
@@ -63,9 +68,9 @@ def report(root: Path) -> str:
             for name, shares in estimates(logits, feats).items():
                 row = found.setdefault(name, {})
                 row.setdefault(task, []).append(off(shares, kept['labels']))
-            part, _ = shift_by_neighbours(
-                logits, feats, uniform_prior(CLASSES)
-            )
+            _, near = nearest_others(feats, NEIGHBOURS)
+            even = uniform_prior(CLASSES)
+            part, _ = shift_by_neighbours(logits, near, even)
             parts.setdefault(task, []).append(part)
 
     def cell(values: list[float], digits: int) -> str:

@@ -1,9 +1,11 @@
 """What the runs say together, and the one network that is exported."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TextIO
+
+import torch
 
 from ..models.must import TEACHER
 from ..weights.publish import (
@@ -44,19 +46,35 @@ class Answer:
 
     Attributes:
         runs: Those that are asked.
-        exported: The network that speaks for all.
-        name: Which one that is, in words; nothing if there is but one.
+        probs: What they say together, (N, K), calibrated.
+        speaker: The run that agrees best with all.
+        taught: The student that they have taught, if there is one.
+        warnings: What went wrong on the way.
     """
 
     runs: list[Trained]
-    exported: Trained
-    name: str = ''
+    probs: torch.Tensor
+    speaker: Trained
+    taught: Trained | None = None
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def exported(self) -> Trained:
+        """The network that speaks for all."""
+        return self.taught or self.speaker
+
+    @property
+    def name(self) -> str:
+        """Which of several it is."""
+        if self.taught:
+            return f'one that all {len(self.runs)} have taught'
+        return f'{self.runs.index(self.speaker) + 1} of {len(self.runs)}'
 
 
 def ask(
     job: Job, checkpoints: Sequence[Path], before: Passes, screen: TextIO
 ) -> Answer:
-    """Show the images to the network of each run; let several teach one.
+    """Show the images to the network of each run.
 
     Args:
         job: What is asked for.
@@ -64,56 +82,66 @@ def ask(
         before: What the start made of the images.
         screen: Where to show the progress.
     """
-    folders, seed = run_folders(job.out, job.runs), job.task.options.seed
-    titles = [f'run {n}' for n in range(1, job.runs + 1)]
-    if job.runs == 1:
-        titles = ['adapted']
-    runs = [
-        _asked(job, job.config, seed + n, *run, before, screen)
-        for n, run in enumerate(zip(folders, checkpoints, titles, strict=True))
-    ]
-    if job.runs == 1:
-        return Answer(runs, runs[0])
+    runs, warnings = [], []
+    folders = run_folders(job.out, job.runs)
+    for n, run in enumerate(zip(folders, checkpoints, strict=True)):
+        title = f'run {n + 1}' if job.runs > 1 else 'adapted'
+        asked = _asked(job, *run, title, screen)
+        found = _gone_wrong(job, asked, before)
+        if found:
+            seed = job.task.options.seed + n
+            undone = undo_run(job.config, run[0], seed, found)
+            asked = _asked(job, run[0], undone, f'{title}, undone', screen)
+        runs.append(asked)
+        if job.runs > 1 and fallback_of(run[0]):
+            warnings.append(f'{title}: {fallback_of(run[0])}')
     probs, _, best = together(
         [run.said[0] for run in runs], [run.temperature for run in runs]
     )
-    if not all(fallback_of(folder) for folder in folders):
-        print('what they teach together', file=screen, flush=True)
-        feats = [run.said[0].features for run in runs]
-        config = write_lesson(job, probs, feats)
-        folder, own = job.out / FOLDER, seed + job.runs
-        checkpoint = train(config, folder, screen, own)
-        taught = _asked(
-            job, config, own, folder, checkpoint, 'taught', before, screen
-        )
-        if not fallback_of(folder):
-            return Answer(runs, taught, f'one that all {job.runs} have taught')
-    return Answer(runs, runs[best], f'{best + 1} of {job.runs}')
+    return Answer(runs, probs, runs[best], warnings=tuple(warnings))
+
+
+def teach(job: Job, answer: Answer, before: Passes, screen: TextIO) -> Answer:
+    """Let several runs teach a student, unless all of them went wrong.
+
+    Where the student goes wrong the answer stays as it was, with a warning.
+
+    Args:
+        job: What is asked for.
+        answer: What the runs say.
+        before: What the start made of the images.
+        screen: Where to show the progress.
+    """
+    if all(fallback_of(run.folder) for run in answer.runs):
+        return answer
+    print('what the runs teach together', file=screen, flush=True)
+    feats = [run.said[0].features for run in answer.runs]
+    config = write_lesson(job, answer.probs, feats)
+    folder, seed = job.out / FOLDER, job.task.options.seed + job.runs
+    checkpoint = train(config, folder, screen, seed)
+    taught = _asked(job, folder, checkpoint, 'taught', screen)
+    found = fallback_of(folder) or _gone_wrong(job, taught, before)
+    if not found:
+        return replace(answer, taught=taught)
+    warning = f'what the runs taught together is not used: {found}'
+    return replace(answer, warnings=(*answer.warnings, warning))
 
 
 def _asked(
-    job: Job,
-    config: Path,
-    seed: int,
-    folder: Path,
-    checkpoint: Path,
-    title: str,
-    before: Passes,
-    screen: TextIO,
+    job: Job, folder: Path, checkpoint: Path, title: str, screen: TextIO
 ) -> Trained:
-    """Show the images to a run's network; undo it if it has gone wrong."""
     said = _look(job, checkpoint, title, screen)
-    there = said[0].there & before[0].there
-    found = gone_wrong(
-        said[0].labels[there],
+    return Trained(folder, checkpoint, said, temperature_of(said[0]))
+
+
+def _gone_wrong(job: Job, asked: Trained, before: Passes) -> str:
+    there = asked.said[0].there & before[0].there
+    return gone_wrong(
+        asked.said[0].labels[there],
         before[0].labels[there],
         job.prior,
         job.task.classes,
     )
-    if found:
-        checkpoint = undo_run(config, folder, seed, found)
-        said = _look(job, checkpoint, f'{title}, undone', screen)
-    return Trained(folder, checkpoint, said, temperature_of(said[0]))
 
 
 def _look(job: Job, checkpoint: Path, title: str, screen: TextIO) -> Passes:

@@ -9,8 +9,7 @@ from mmengine.config import Config
 from ..utils.machine import device_type
 
 LOAD = dict(type='LoadImage')
-TAUGHT = 'taught.txt'  # labels that several runs agree on
-LISTS = ('images.txt', 'labelled.txt', 'trained.txt', 'known.txt', TAUGHT)
+LISTS = ('images.txt', 'labelled.txt', 'trained.txt', 'known.txt')
 LABELLED_SHARE = 0.25  # of each batch, where there are labels
 
 
@@ -124,7 +123,8 @@ def use_labels(cfg: dict, known: Path, share: float = LABELLED_SHARE) -> None:
         share: Of each batch, that is of such images, beside those that come
             in their turn.
     """
-    cfg['model']['label_loss'] = dict(type='LabelLoss')
+    if not cfg['model'].get('label_loss'):
+        cfg['model']['label_loss'] = dict(type='LabelLoss')
     loader = cfg['train_dataloader']
     loader['sampler'] = dict(
         type='LabelledShareSampler', share=share, shuffle=True

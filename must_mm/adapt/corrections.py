@@ -116,8 +116,14 @@ def unmeasured(images: Images, task: Task, known: Known) -> Images:
     return replace(images, labelled=left)
 
 
-def training_count(task: Task, images: Images, known: Known) -> int:
-    """About how many images will train, before it is known which."""
+def training_count(task: Task, images: Images, known: Known) -> int | None:
+    """About how many images will train, before it is known which.
+
+    Returns:
+        ``None`` if all of the folder do, which need no list of their own.
+    """
+    if not (known or task.options.reject):
+        return None
     strange = round(task.options.reject * len(images.names))
     return len(training_list(images, known, set())) - strange
 
@@ -152,7 +158,7 @@ def write_training_list(
     trained = set(names)
     notes = {n: REJECTED for n in images.names if n not in trained}
     notes |= dict.fromkeys(known.labels, LABELLED)
-    if names != images.names:
+    if known or task.options.reject:
         write_lines(out / TRAINED, names)
     return notes
 

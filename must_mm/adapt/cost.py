@@ -130,7 +130,10 @@ class _Steps:
         self.samples, self.dtype = samples, dtype
         self.device = torch.device(get_device())
         with silence():
-            self.network = MODELS.build(dict(model, start=None))
+            # labels cost little, and may wait for the start's predictions
+            self.network = MODELS.build(
+                dict(model, start=None, pseudo_labels=None)
+            )
             self.network = self.network.to(self.device)
             self.network.init_weights()
         if recompute:

@@ -94,7 +94,8 @@ def conclude(
         [i for i, p in enumerate(found) if p.note],
     )
     compared = beside(found, earlier[0], images) if earlier else None
-    curves = read_curves(answer.exported.folder)
+    # of a run: the labels of what they teach are not found while it trains
+    curves = read_curves(answer.speaker.folder)
     words = dict(
         job.words,
         threshold=f'{job.cfg.model.head.threshold:g}',
@@ -114,7 +115,8 @@ def conclude(
         seconds=seconds,
         warnings=warnings_of(
             task, job.prior, images, found, measured, compared, curves
-        ),
+        )
+        + list(answer.warnings),
         fallback=fallback_of(answer.exported.folder),
         trust=replace(trust, reliability=reliable),
         corrected=compared,

@@ -8,7 +8,6 @@ from ..runs.batch_rule import follow_batch
 from .config_parts import (
     LOAD,
     Data,
-    balanced_labels,
     use_data,
     use_runtime,
 )
@@ -96,10 +95,12 @@ def own_config(
         loss = model['head'].get('fairness') or dict(type='FairnessLoss')
         model['head']['fairness'] = dict(loss, **fairness)
     if fairness and (model.get('pseudo_labels') or {}).get('alignment'):
-        known = balanced_labels(fairness).get('alignment')
-        model['pseudo_labels']['alignment'] = known and dict(
-            model['pseudo_labels']['alignment'], prior=known['prior']
-        )
+        own = model['pseudo_labels']['alignment']
+        if fairness.get('loss_weight', 1) == 0:
+            own = None
+        elif fairness.get('prior'):
+            own = dict(own, prior=fairness['prior'])
+        model['pseudo_labels']['alignment'] = own
     if 'classes' in model['start']:
         model['start']['classes'] = data.classes
     cfg['train_cfg'].pop('val_interval', None)

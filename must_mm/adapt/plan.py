@@ -304,7 +304,8 @@ def make_plan(
         task: What is asked for.
         images: The images.
         out: Folder for all that is written.
-        trained: How many images train; all by default.
+        trained: How many images train, where they have a list of their own;
+            all by default.
         known: Text file of the labels that training may use.
         after: Checkpoint to go on from, for a shorter time than from the
             start.
@@ -322,7 +323,7 @@ def make_plan(
         count,
         task.classes,
         labelled,
-        trained=out / TRAINED if count != len(images.names) else None,
+        trained=None if trained is None else out / TRAINED,
         known=known,
         after=after,
     )

@@ -12,7 +12,7 @@ from mmpretrain.registry import MODELS
 from must_mm_cli.corrected import corrected_folder
 from must_mm_cli.options import Options, check_given, check_out, load
 
-from .answer import ask, export, what_is_corrected
+from .answer import ask, export, teach, what_is_corrected
 from .corrections import (
     finished,
     known_labels,
@@ -124,7 +124,8 @@ def _run(task: Task, out: Path) -> Result:
     def stage(name: str) -> Iterator[None]:
         since = time.monotonic()
         yield
-        seconds[name] = round(time.monotonic() - since, 1)
+        spent = seconds.get(name, 0) + time.monotonic() - since
+        seconds[name] = round(spent, 1)
 
     init_default_scope('mmpretrain')
     with stage('images'):
@@ -152,6 +153,10 @@ def _run(task: Task, out: Path) -> Result:
             )
         with stage('results'):
             answer = ask(job, checkpoints, before, screen)
+        if job.runs > 1:
+            with stage('teaching'):
+                answer = teach(job, answer, before, screen)
+        with stage('results'):
             export(job, answer.exported)
     result = conclude(job, before, corrected, answer, notes, seconds)
     write_result(result)

@@ -1,7 +1,7 @@
 """What several runs teach a student together: a label for each image."""
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -10,12 +10,17 @@ import torch.nn.functional as F
 from ..evaluation.propagation import neighbour_graph, propagate
 from ..models.class_prior import uniform_prior
 from ..models.label_loss import UNKNOWN, with_known_labels
-from ..models.neighbour_prior import balanced_by_neighbours
-from .config_parts import TAUGHT, use_labels
+from ..models.neighbour_prior import (
+    NEIGHBOURS,
+    balanced_by_neighbours,
+    nearest_others,
+)
+from ..utils.machine import device_type
+from .config_parts import use_labels
 from .corrections import write_lines
 from .preparation import Job, write_config
 
-FOLDER, CONFIG = 'run-taught', 'taught.py'
+FOLDER, CONFIG, LABELS = 'run-taught', 'taught.py', 'taught.txt'
 
 
 def lesson(
@@ -33,21 +38,27 @@ def lesson(
         prior: Shares by which labels are balanced, (K,), if they are.
 
     Returns:
-        Classes, (N,).
+        Classes, (N,), on the CPU.
     """
+    # sparse matrices are for these two
+    device = 'cuda' if device_type() == 'cuda' else 'cpu'
     seen = torch.cat([F.normalize(one.float(), dim=1) for one in feats], dim=1)
+    cosine, near = nearest_others(seen.to(device), NEIGHBOURS)
 
     def balanced(some: torch.Tensor) -> torch.Tensor:
         if prior is None:
             return some
-        return balanced_by_neighbours(some, seen, prior)
+        return balanced_by_neighbours(some, near, prior.to(device))
 
     given = torch.full((len(probs),), UNKNOWN)
     for index, label in known.items():
         given[index] = label
-    said = with_known_labels(balanced(probs.float()), given)
-    spread = balanced(propagate(said, neighbour_graph(seen)))
-    return with_known_labels(spread, given).argmax(dim=1)
+    given = given.to(device)
+    said = balanced(probs.float().to(device))
+    spread = propagate(
+        with_known_labels(said, given), neighbour_graph(cosine, near)
+    )
+    return with_known_labels(balanced(spread), given).argmax(dim=1).cpu()
 
 
 def write_lesson(
@@ -66,30 +77,41 @@ def write_lesson(
     Returns:
         The config.
     """
-    cfg = copy.deepcopy(job.cfg)
-    listed = Path(cfg.train_dataloader.dataset.ann_file)
-    names = listed.read_text(encoding='utf-8').splitlines()
-    trained, known = set(names), job.known.labels
-    prior = None
-    if (cfg.model.get('pseudo_labels') or {}).get('alignment'):
-        even = uniform_prior(probs.shape[1])
-        prior = even if job.prior is None else torch.tensor(job.prior)
-    # images that may teach: those that train and are there
-    places = [
-        place
-        for place, name in enumerate(job.images.names)
-        if name in trained and not probs[place].isnan().any()
-    ]
+    cfg, known = copy.deepcopy(job.cfg), job.known.labels
+    trained = Path(cfg.train_dataloader.dataset.ann_file)
+    names = trained.read_text(encoding='utf-8').splitlines()
+    there = (~probs.isnan().any(dim=1)).tolist()
+    places = _places(job.images.names, there, set(names))
     kept = [job.images.names[place] for place in places]
     found = lesson(
         probs[places],
         [one[places] for one in feats],
         {n: known[name] for n, name in enumerate(kept) if name in known},
-        prior,
+        _prior(job, probs.shape[1]),
     )
     labels = dict(zip(kept, found.tolist(), strict=True)) | known
-    listed, config = job.out / TAUGHT, job.out / CONFIG
+    listed, config = job.out / LABELS, job.out / CONFIG
     write_lines(listed, [f'{n} {labels[n]}' for n in names if n in labels])
     use_labels(cfg, listed, share=0)  # all have one
     write_config(cfg, config)
     return config
+
+
+def _places(
+    names: Sequence[str], there: Sequence[bool], trained: Collection[str]
+) -> list[int]:
+    """Places of the images that may teach: that train, and have not gone."""
+    return [
+        place
+        for place, (name, here) in enumerate(zip(names, there, strict=True))
+        if here and name in trained
+    ]
+
+
+def _prior(job: Job, classes: int) -> torch.Tensor | None:
+    """Shares by which labels are balanced, if those of the runs are."""
+    if not (job.cfg.model.get('pseudo_labels') or {}).get('alignment'):
+        return None
+    if job.prior is None:
+        return uniform_prior(classes)
+    return torch.tensor(job.prior)

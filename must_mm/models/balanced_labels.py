@@ -18,7 +18,12 @@ from ..utils.distributed import gather
 from ..utils.validation import check_integer, check_number
 from .class_prior import SMALLEST_MEAN, balancing_shift
 from .distribution_alignment import AUTO, TowardsPrior
-from .neighbour_prior import HALF, shift_by_neighbours
+from .neighbour_prior import (
+    HALF,
+    NEIGHBOURS,
+    nearest_others,
+    shift_by_neighbours,
+)
 from .start_predictions import StartStatistics
 
 #: Predictions that are remembered, at least and for each class.
@@ -84,7 +89,8 @@ class BalancedLabels(TowardsPrior):
         super().begin(start)
         if self.follows_neighbours:
             said = start.sample.clamp(min=SMALLEST_MEAN).log()
-            part, _ = shift_by_neighbours(said, start.sample_feats, self.prior)
+            _, near = nearest_others(start.sample_feats, NEIGHBOURS)
+            part, _ = shift_by_neighbours(said, near, self.prior)
             self.strength.fill_(min(HALF, part))
         rows = torch.arange(len(self.bank)) % len(start.sample)
         self.bank.copy_(start.sample[rows.to(start.sample.device)].log())

@@ -23,22 +23,31 @@ HALF = 0.5  # of the whole shift, at most, where labels are balanced
 SMALLEST = 0.1
 #: Of the iteration that solves for the whole shift.
 FIRST_STEPS = 100
-CHUNK = 1024  # images that are compared with all others at once
+AT_ONCE = 2**26  # similarities of pairs in memory, 256 MiB
 
 
-def nearest_others(feats: torch.Tensor, k: int) -> torch.Tensor:
-    """Indices of the k most similar other images, (N, k).
+def nearest_others(
+    feats: torch.Tensor, k: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Find the k most similar other images of each.
 
     Args:
         feats: Features, (N, E), of any length.
-        k: Neighbours, fewer than N.
+        k: Neighbours, where there are as many others.
+
+    Returns:
+        Cosine similarities, the most similar first, and indices, both (N, k).
     """
     feats, found = F.normalize(feats.float(), dim=1), []
-    for part in torch.arange(len(feats), device=feats.device).split(CHUNK):
+    count = len(feats)
+    k = min(k, count - 1)
+    everyone = torch.arange(count, device=feats.device)
+    for part in everyone.split(max(1, AT_ONCE // count)):
         cosine = feats[part] @ feats.T
         cosine[torch.arange(len(part)), part] = -2.0  # not its own neighbour
-        found.append(cosine.topk(k, dim=1).indices)
-    return torch.cat(found)
+        found.append(cosine.topk(k, dim=1))
+    cosines, indices = zip(*found, strict=True)
+    return torch.cat(cosines), torch.cat(indices)
 
 
 def told_by_neighbours(labels: torch.Tensor, near: torch.Tensor) -> float:
@@ -69,7 +78,7 @@ def told_by_neighbours(labels: torch.Tensor, near: torch.Tensor) -> float:
 
 
 def shift_by_neighbours(
-    log_probs: torch.Tensor, feats: torch.Tensor, prior: torch.Tensor
+    log_probs: torch.Tensor, near: torch.Tensor, prior: torch.Tensor
 ) -> tuple[float, torch.Tensor]:
     """How far labels may be shifted towards a prior.
 
@@ -80,7 +89,7 @@ def shift_by_neighbours(
     Args:
         log_probs: Logarithms of the start's probabilities of N images, or
             logits, (N, K).
-        feats: Its features of these images, (N, E).
+        near: Indices of the nearest images of each, (N, k).
         prior: Share of each class, (K,).
 
     Returns:
@@ -95,7 +104,6 @@ def shift_by_neighbours(
 
     if len(log_probs) <= NEIGHBOURS:
         return 1.0, shifted(STEPS)
-    near = nearest_others(feats, NEIGHBOURS)
     labels = [shifted(step).argmax(dim=1) for step in range(STEPS + 1)]
     told = [told_by_neighbours(one, near) for one in labels]
     last = best = max(range(len(told)), key=told.__getitem__)
@@ -108,23 +116,23 @@ def shift_by_neighbours(
 
 
 def balanced_by_neighbours(
-    probs: torch.Tensor, feats: torch.Tensor, prior: torch.Tensor
+    probs: torch.Tensor, near: torch.Tensor, prior: torch.Tensor
 ) -> torch.Tensor:
     """Balance predictions as far as neighbours agree, half the way at most.
 
     Args:
         probs: Probabilities of N images, (N, K).
-        feats: Features of these images, (N, E).
+        near: Indices of the nearest images of each, (N, k).
         prior: Share of each class, (K,).
 
     Returns:
         Probabilities, (N, K).
     """
     said = probs.clamp(min=torch.finfo(probs.dtype).tiny).log()
-    part, _ = shift_by_neighbours(said, feats, prior)
-    nothing = torch.zeros_like(prior)
-    shift = balancing_shift(said, prior, nothing, FIRST_STEPS)
-    return (said + min(HALF, part) * shift).softmax(dim=1)
+    part, shifted = shift_by_neighbours(said, near, prior)
+    if part > HALF:
+        shifted = torch.lerp(said, shifted, HALF / part)
+    return shifted.softmax(dim=1)
 
 
 def neighbour_prior(
@@ -144,6 +152,7 @@ def neighbour_prior(
         Shares of sum 1, (K,), none below a tenth of an even one.
     """
     even = uniform_prior(log_probs.shape[1]).to(log_probs)
-    _, shifted = shift_by_neighbours(log_probs, feats, even)
+    _, near = nearest_others(feats, NEIGHBOURS)
+    _, shifted = shift_by_neighbours(log_probs, near, even)
     shares = shifted.softmax(dim=1).mean(dim=0).clamp(min=SMALLEST * even[0])
     return shares / shares.sum()

@@ -30,10 +30,12 @@ def label(out, count: int, truth=lambda name: name.split('/')[0]):
     return path, [row['path'] for row in asked[:count]]
 
 
-def only_taught():
-    """Finds that the third network, which two have taught, has gone wrong."""
-    turns = iter(['', '', 'all are cats'])
-    return lambda *_: next(turns)
+def goes_wrong(monkeypatch, *turns: str) -> None:
+    """Let networks go wrong, in the order in which they are judged."""
+    found = iter(turns)
+    monkeypatch.setattr(
+        'must_mm.adapt.answer.gone_wrong', lambda *_: next(found)
+    )
 
 
 @pytest.fixture(scope='module')
@@ -64,15 +66,12 @@ def test_several_runs_are_asked_together(first):
 
 
 def test_runs_teach_the_network_that_is_exported(first):
-    """Its labels are those of the mean of the runs, but for rejected ones."""
     out, result = first
-    labels = dict(
-        line.rsplit(' ', 1)
-        for line in (out / 'taught.txt').read_text().splitlines()
-    )
-    said = {p.name: p for p in result.predictions if p.note != 'rejected'}
-    assert labels == {name: str(p.label) for name, p in said.items()}
+    listed = (out / 'taught.txt').read_text().splitlines()
+    trained = (out / 'trained.txt').read_text().splitlines()
+    assert [line.rsplit(' ', 1)[0] for line in listed] == trained
     assert 'taught' in result.settings['exported run']
+    assert result.seconds['teaching'] > 0
     checkpoint = finished(out)
     assert checkpoint.parent.name == 'run-taught'
     state = load_tensors(checkpoint)['state_dict']
@@ -81,16 +80,51 @@ def test_runs_teach_the_network_that_is_exported(first):
     ).state_dict()
     name = 'backbone.layers.0.ffn.layers.1.weight'
     assert torch.equal(model[name], state[name])
+    # the curves are of a run that finds its labels itself
+    assert min(value for _, value in result.curves['conf_ratio']) < 1
 
 
-def test_runs_do_not_export_a_student_that_went_wrong(
+def test_stopped_while_the_student_learns(
+    options, tmp_path, monkeypatch, first
+):
+    out, _ = first
+    stopped, renamed = tmp_path / 'stopped', tmp_path / 'renamed'
+    with monkeypatch.context() as patch:
+        stop_after(patch, 2, 'run-taught')
+        with pytest.raises(Stop):
+            adapt(**{**options, 'runs': 2}, out=str(stopped), reject=0.25)
+    assert list((stopped / 'run-taught').glob('epoch_*.pth'))
+    stopped.rename(renamed)
+    resume(renamed)
+    assert exported(renamed).name == exported(out).name
+
+
+def test_a_run_that_went_wrong_is_named(options, tmp_path, monkeypatch):
+    goes_wrong(monkeypatch, '', 'all are cats', '')
+    result = adapt(**{**options, 'runs': 2}, out=str(tmp_path / 'out'))
+    (warning,) = (w for w in result.warnings if 'went wrong' in w)
+    assert warning.startswith('run 2: ') and 'all are cats' in warning
+    assert not result.fallback  # the student is sound
+
+
+def test_a_student_that_went_wrong_is_not_exported(
     options, tmp_path, monkeypatch
 ):
-    """Then the one of them speaks that agrees best with all."""
-    monkeypatch.setattr('must_mm.adapt.answer.gone_wrong', only_taught())
+    """Then the run speaks that agrees best with all."""
+    goes_wrong(monkeypatch, '', '', 'all are cats')
     result = adapt(**{**options, 'runs': 2}, out=str(tmp_path / 'out'))
     assert result.settings['exported run'] in ('1 of 2', '2 of 2')
+    (warning,) = (w for w in result.warnings if 'all are cats' in w)
+    assert warning.startswith('what the runs taught together is not used')
     assert not result.fallback
+
+
+def test_runs_that_all_went_wrong_teach_nobody(options, tmp_path, monkeypatch):
+    goes_wrong(monkeypatch, 'all are cats', 'all are dogs')
+    out = tmp_path / 'out'
+    result = adapt(**{**options, 'runs': 2}, out=str(out))
+    assert not (out / 'run-taught').exists()
+    assert result.fallback.startswith('Self-training went wrong')
 
 
 def test_side_by_side_runs_end_like_those_in_turn(
@@ -220,6 +254,22 @@ def test_labels_from_the_beginning(options, tmp_path):
     assert len(trained) == 25 and len(result.predictions) == 24
     notes = {p.name: p.note for p in result.predictions if p.note}
     assert notes == {'ant/0.png': 'labelled'}
+
+
+def test_a_label_elsewhere_and_an_image_of_no_class(options, tmp_path):
+    """As many train as lie in the folder, and they are others."""
+    given = tmp_path / 'given.csv'
+    other = tmp_path / 'other.png'
+    shutil.copy(f'{options["images"]}/ant/0.png', other)
+    from PIL import Image
+
+    Image.open(other).rotate(90).save(other)
+    given.write_text(f'path,label\n{other},bee\nant/1.png,-\n')
+    out = tmp_path / 'out'
+    result = adapt(**options, out=str(out), labels=str(given))
+    trained = (out / 'trained.txt').read_text().splitlines()
+    assert len(trained) == len(result.predictions) == 24
+    assert str(other) in trained and 'ant/1.png' not in trained
 
 
 def test_nothing_to_correct_yet(options, tmp_path, monkeypatch):

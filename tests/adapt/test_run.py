@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import unicodedata
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -129,15 +130,15 @@ class Stop(KeyboardInterrupt):
     pass
 
 
-def stop_after(monkeypatch, steps: int) -> None:
-    """Ctrl-C after so many steps of the next run."""
+def stop_after(monkeypatch, steps: int, run: str = 'run') -> None:
+    """Ctrl-C after so many steps of the run in a folder of this name."""
     from must_mm.adapt.progress import ProgressHook
 
     shown = ProgressHook.after_train_iter
 
     def after_train_iter(self, runner, *args, **kwargs):
         shown(self, runner, *args, **kwargs)
-        if runner.iter + 1 == steps:
+        if runner.iter + 1 == steps and Path(runner.work_dir).name == run:
             raise Stop
 
     monkeypatch.setattr(ProgressHook, 'after_train_iter', after_train_iter)

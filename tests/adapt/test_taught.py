@@ -1,9 +1,13 @@
 """The labels that several runs teach: what neighbours and people change."""
 
+from types import SimpleNamespace
+
 import torch
 import torch.nn.functional as F
+from mmengine.config import Config
 
-from must_mm.adapt.taught import lesson
+from must_mm.adapt.labels import Known
+from must_mm.adapt.taught import lesson, write_lesson
 from must_mm.models.class_prior import uniform_prior
 
 
@@ -49,3 +53,41 @@ def test_labels_are_balanced_where_there_is_a_prior():
     assert (lesson(leaning, [feats], {}) == 0).all()
     found = lesson(leaning, [feats], {}, uniform_prior(2))
     assert torch.equal(found, cluster)
+
+
+def test_who_is_taught_what(tmp_path):
+    """Not who has gone or is of no class; who lies elsewhere, too."""
+    feats, cluster = clusters()
+    names = [f'{n}.png' for n in range(60)]
+    elsewhere = '/elsewhere/0.png'
+    trained = [name for name in names if name != '7.png'] + [elsewhere]
+    listed = tmp_path / 'trained.txt'
+    listed.write_text('\n'.join(trained) + '\n')
+    probs = sure(cluster)
+    probs[3] = float('nan')
+    cfg = Config(
+        dict(
+            model=dict(label_loss=dict(type='LabelLoss', loss_weight=3.0)),
+            train_dataloader=dict(
+                dataset=dict(dataset='CustomDataset', ann_file=str(listed))
+            ),
+        )
+    )
+    job = SimpleNamespace(
+        cfg=cfg,
+        out=tmp_path,
+        known=Known({elsewhere: 0, '5.png': 0}, {'7.png'}),
+        images=SimpleNamespace(names=names),
+        prior=None,
+    )
+    written = Config.fromfile(write_lesson(job, probs, [feats]))
+    lines = (tmp_path / 'taught.txt').read_text().splitlines()
+    found = dict(line.rsplit(' ', 1) for line in lines)
+    expected = dict(zip(names, map(str, cluster.tolist()), strict=True))
+    expected |= {elsewhere: '0', '5.png': '0'}
+    del expected['3.png'], expected['7.png']
+    assert found == expected
+    dataset = written.train_dataloader.dataset
+    assert dataset.labels == str(tmp_path / 'taught.txt')
+    assert written.model.label_loss.loss_weight == 3.0
+    assert 'labels' not in cfg.train_dataloader.dataset  # the run's own

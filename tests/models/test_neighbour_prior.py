@@ -4,7 +4,10 @@ import pytest
 import torch
 
 from must_mm.models.neighbour_prior import (
+    HALF,
+    NEIGHBOURS,
     SMALLEST,
+    balanced_by_neighbours,
     nearest_others,
     neighbour_prior,
     shift_by_neighbours,
@@ -60,14 +63,34 @@ def test_the_shift_ends_where_neighbours_disagree():
         ([0.6, 0.2, 0.1, 0.05, 0.05], 0.0, 0.7),
     ):
         logits, feats, _ = start(shares, preference=3.0)
-        part, shifted = shift_by_neighbours(logits, feats, even)
+        _, near = nearest_others(feats, NEIGHBOURS)
+        part, shifted = shift_by_neighbours(logits, near, even)
         assert low <= part <= high
         # it is the shift that leads to the prior, or a part of it
         whole = (shifted - logits) / max(part, 0.1)
         assert (whole - whole[0]).abs().max() < 1e-3
         if part == 1:
             assert off(shifted.softmax(1).mean(0), EVEN) < 0.01
-    assert shift_by_neighbours(logits[:10], feats[:10], even)[0] == 1
+    _, few = nearest_others(feats[:10], NEIGHBOURS)
+    assert shift_by_neighbours(logits[:10], few, even)[0] == 1
+
+
+def test_half_the_way_is_the_most():
+    even = torch.tensor(EVEN)
+    for shares, part in ((EVEN, HALF), ([0.6, 0.2, 0.1, 0.05, 0.05], None)):
+        logits, feats, _ = start(shares, preference=3.0)
+        _, near = nearest_others(feats, NEIGHBOURS)
+        found = balanced_by_neighbours(logits.softmax(1), near, even)
+        whole, shifted = shift_by_neighbours(logits, near, even)
+        if part is None:  # neighbours stop before: theirs it is
+            assert whole < HALF
+            expected = shifted
+        else:
+            expected = logits + (shifted - logits) * part / whole
+        # logarithms of float32 probabilities: 1e-6 of a shift of about 5
+        torch.testing.assert_close(
+            found, expected.softmax(1), rtol=1e-4, atol=1e-6
+        )
 
 
 def test_no_class_is_given_up_and_few_images_say_nothing():
@@ -83,8 +106,19 @@ def test_no_class_is_given_up_and_few_images_say_nothing():
 
 def test_nearest_others_leave_out_the_image_itself():
     feats = torch.tensor([[1.0, 0.0], [1.0, 0.1], [0.0, 1.0], [0.0, 1.0]])
-    near = nearest_others(feats, 1)
+    cosine, near = nearest_others(feats, 1)
     assert near[:, 0].tolist() == [1, 0, 3, 2]
+    expected = torch.tensor([1, 1, 1.01**0.5, 1.01**0.5]) / 1.01**0.5
+    torch.testing.assert_close(cosine[:, 0], expected)
+    assert nearest_others(feats, 9)[1].shape == (4, 3)
+
+
+def test_neighbours_are_found_part_by_part(monkeypatch):
+    feats = torch.randn(50, 4, generator=torch.Generator().manual_seed(0))
+    whole = nearest_others(feats, 3)
+    monkeypatch.setattr('must_mm.models.neighbour_prior.AT_ONCE', 7 * 50)
+    for one, other in zip(nearest_others(feats, 3), whole, strict=True):
+        torch.testing.assert_close(one, other)
 
 
 def test_what_neighbours_tell():
