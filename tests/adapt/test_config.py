@@ -69,6 +69,23 @@ def test_a_published_batch_is_followed_once(own, data):
     assert follow_batch(written, processes=1) is None
 
 
+def test_the_prior_of_an_own_config(own, data):
+    """It counts until another one is stated, or none is wanted."""
+    path = own()
+    text = path.read_text()
+    assert text.count('prior=None') == 1
+    path.write_text(text.replace('prior=None', "prior='auto'"))
+
+    def alignment(**fairness):
+        cfg = own_config(path, data, workers=0, fairness=fairness)
+        return cfg['model']['pseudo_labels']['alignment']
+
+    assert alignment(loss_weight=1.0)['prior'] == 'auto'
+    shares = [0.7, 0.1, 0.1, 0.1]
+    assert alignment(loss_weight=1.0, prior=shares)['prior'] == shares
+    assert alignment(loss_weight=0) is None
+
+
 def test_epochs_of_an_own_config(own, data):
     cfg = own_config(own(), data, workers=0, epochs=7)
     assert cfg['train_cfg']['max_epochs'] == 7

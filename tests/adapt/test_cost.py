@@ -37,6 +37,19 @@ def test_what_is_counted(clip, photos, tmp_path):
     assert cost.step > 0 and cost.load > 0 and cost.load_test > 0
 
 
+def test_labels_that_wait_for_the_start_do_not_stop_it(clip, photos, tmp_path):
+    tower = find_tower('toy_clip')
+    data = Data(photos, tmp_path / 'x.txt', 24, list(CLASSES))
+    settings = choose(24, tower, Machine('cpu', 2**33, 1), 0, 1)
+    cfg = clip_config(data, clip, tower, settings)
+    cfg['model']['pseudo_labels']['anchor'] = dict()
+    paths = [str(photos / 'ant' / '0.png')]
+    measure(
+        cfg['model'], cfg['train_pipeline'], cfg['test_pipeline'], paths,
+        memory=2**33, seconds=0.01,
+    )  # fmt: skip
+
+
 class Fake:
     """Steps that take what is said, and fail beyond ``limit`` images."""
 
