@@ -29,12 +29,13 @@ PARTS = {'Validation parts': 'val', 'Test parts': 'test'}
 _BETWEEN = r'(?<=<!-- {0} -->\n).*?(?=<!-- /{0} -->)'
 
 
-def readme_row(name: str, results: list[dict]) -> str:
+def readme_row(name: str, results: list[dict], taught: list[dict]) -> str:
     """Format a row: mean, deviation where there are several, test part.
 
     Args:
         name: One of :data:`ROWS`.
         results: See :func:`read_results`.
+        taught: The same, of students that three runs teach.
     """
     runs = [one for one in results if one['task'] == ROWS[name]]
     starts = {of_run(run): accuracy(run, 'test', 'start') for run in runs}
@@ -45,6 +46,9 @@ def readme_row(name: str, results: list[dict]) -> str:
         ]
         for setting in COLUMNS
     }
+    found['taught'] = [
+        one['test']['taught'] for one in taught if one['task'] == ROWS[name]
+    ]
     best = max(mean(values) for values in found.values() if values)
     cells = [_cell(values, best, start) for values in found.values()]
     counts = sorted({len(values) for values in found.values() if values})
@@ -64,10 +68,10 @@ def _cell(values: list[float], best: float, start: float) -> str:
     return f'{text}: loses' if mean(values) < start else text
 
 
-def with_rows(readme: str, results: list[dict]) -> str:
+def with_rows(readme: str, results: list[dict], taught: list[dict]) -> str:
     """Return README with the rows of :data:`ROWS` as they are measured."""
     for name in ROWS:
-        row = readme_row(name, results)
+        row = readme_row(name, results, taught)
         place = re.compile(rf'^\| {re.escape(name)} \|.*$', re.MULTILINE)
         readme, count = place.subn(lambda _, row=row: row, readme)
         if count != 1:
@@ -75,7 +79,7 @@ def with_rows(readme: str, results: list[dict]) -> str:
     return readme
 
 
-def with_tables(page: str, results: list[dict]) -> str:
+def with_tables(page: str, results: list[dict], taught: list[dict]) -> str:
     """Return docs/accuracy.md with the tables between its marks anew.
 
     Those parts of the data are shown that it shows already.
@@ -97,7 +101,7 @@ def with_tables(page: str, results: list[dict]) -> str:
 
     for mark, content in (
         ('tables', tables),
-        ('taught', lambda _: f'{taught_table(read_results(TAUGHT))}\n'),
+        ('taught', lambda _: f'{taught_table(taught)}\n'),
         ('variants', lambda _: f'{variants_table(results)}\n'),
     ):
         place = re.compile(_BETWEEN.format(mark), re.DOTALL)
@@ -151,9 +155,9 @@ def variants_table(results: list[dict]) -> str:
 
 def write_pages() -> None:
     """Write the figures of :data:`RESULTS` into both pages."""
-    results = read_results(RESULTS)
+    results, taught = read_results(RESULTS), read_results(TAUGHT)
     for path, change in (
         (REPOSITORY / 'README.md', with_rows),
         (REPOSITORY / 'docs' / 'accuracy.md', with_tables),
     ):
-        path.write_text(change(path.read_text(), results))
+        path.write_text(change(path.read_text(), results, taught))

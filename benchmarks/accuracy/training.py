@@ -47,13 +47,18 @@ class Job:
         task: Name of the task.
         setting: Name of the setting.
         start: Seed of the start model.
-        draw: Seed of views, masks and order.
+        draw: Seed of views, masks and order, and of which images there are.
     """
 
     task: str
     setting: str
     start: int
     draw: int
+
+    @property
+    def name(self) -> str:
+        """For files."""
+        return '-'.join(map(str, vars(self).values()))
 
 
 def start_model(root: Path, seed: int) -> Path:
@@ -65,7 +70,7 @@ def start_model(root: Path, seed: int) -> Path:
 
 
 def training_set(
-    root: Path, job: Job, mnist: Path | None
+    root: Path, job: Job, mnist: Path | None, seed: int
 ) -> tuple[dict, Members]:
     """Return the config of the rendered views, and whose they are."""
     task = TASKS[job.task]
@@ -82,7 +87,7 @@ def training_set(
 
     labels = read_part(write_folder(root, task.folder, mnist), 'train')[1]
     chosen = members(task, labels, job.start, job.draw)
-    parts = [(rendered(task.folder, job.draw), chosen.train.tolist())]
+    parts = [(rendered(task.folder, seed), chosen.train.tolist())]
     classes = chosen.labels.tolist()
     if task.strangers:
         count = len(read_part(write_folder(root, 'letters', None), 'train')[1])
@@ -98,10 +103,20 @@ def training_set(
     return dataset, chosen
 
 
-def build_config(root: Path, job: Job, mnist: Path | None) -> tuple:
-    """Build the config of a run; see :func:`training_set`."""
+def build_config(
+    root: Path, job: Job, mnist: Path | None, seed: int | None = None
+) -> tuple:
+    """Build the config of a run; see :func:`training_set`.
+
+    Args:
+        root: See :func:`run`.
+        job: The run.
+        mnist: See :func:`write_folder`.
+        seed: Of views, masks and order, instead of the draw.
+    """
+    seed = job.draw if seed is None else seed
     task, start = TASKS[job.task], start_model(root, job.start)
-    dataset, chosen = training_set(root, job, mnist)
+    dataset, chosen = training_set(root, job, mnist, seed)
     cfg = setting_config(job.setting, chosen.shares(), task.epochs)
     init_default_scope(cfg.default_scope)
     cfg.merge_from_dict(
@@ -111,10 +126,10 @@ def build_config(root: Path, job: Job, mnist: Path | None) -> tuple:
             'model.start.cache_dir': str(start),
             'train_dataloader.dataset': dataset,
             'train_dataloader.num_workers': 0,
-            'randomness.seed': job.draw,
+            'randomness.seed': seed,
             'default_hooks.checkpoint': None,
             'work_dir': str(root / 'runs'),
-            'experiment_name': '-'.join(map(str, vars(job).values())),
+            'experiment_name': f'{job.name}-{seed}',
             'log_level': 'ERROR',
         }
     )
@@ -235,16 +250,19 @@ def judge(found: torch.Tensor, truth: torch.Tensor, judged: tuple) -> dict:
     return dict(accuracy=round(100 * float(right), 2), lost=lost)
 
 
-def run(root: Path, job: Job, mnist: Path | None) -> dict:
+def run(
+    root: Path, job: Job, mnist: Path | None, seed: int | None = None
+) -> dict:
     """Train once and judge start, student and teacher, validation and test.
 
     Args:
         root: Data folder: starts, images, views.
         job: The run.
         mnist: See :func:`write_folder`.
+        seed: See :func:`build_config`.
     """
     begin = time.monotonic()
-    cfg, chosen = build_config(root, job, mnist)
+    cfg, chosen = build_config(root, job, mnist, seed)
     runner, watch = quiet_runner(cfg)
     model = runner.model
     model.init_weights()
@@ -260,7 +278,7 @@ def run(root: Path, job: Job, mnist: Path | None) -> dict:
     logging.disable(logging.NOTSET)
     student, teacher = seen('student', *parts), seen('teacher', *JUDGED)
     truth = {part: labels for part, (_, labels) in parts.items()}
-    keep_predictions(root, job, truth, start, student)
+    keep_predictions(predictions_of(root, job, seed), truth, start, student)
     end = student['train']
     shares = torch.bincount(end.labels, minlength=CLASSES) / len(end.labels)
     changed = (end.labels != start['train'].labels).double().mean()
@@ -289,21 +307,19 @@ def run(root: Path, job: Job, mnist: Path | None) -> dict:
     )
 
 
-def predictions_of(root: Path, job: Job) -> Path:
+def predictions_of(root: Path, job: Job, seed: int | None = None) -> Path:
     """File of what a run's start and student say of all images."""
-    name = '-'.join(map(str, vars(job).values()))
-    return root / 'predictions' / f'{name}.pt'
+    other = '' if seed in (None, job.draw) else f'-seed{seed}'
+    return root / 'predictions' / f'{job.name}{other}.pt'
 
 
 def keep_predictions(
-    root: Path,
-    job: Job,
+    path: Path,
     truth: dict[str, torch.Tensor],
     start: dict[str, Predicted],
     student: dict[str, Predicted],
 ) -> None:
     """Write the logits, features and blends of each part, with its labels."""
-    path = predictions_of(root, job)
     path.parent.mkdir(parents=True, exist_ok=True)
 
     def small(seen: Predicted) -> dict[str, torch.Tensor]:

@@ -8,9 +8,9 @@ import torch
 
 from must_mm.adapt.predict import MIXED, Seen, logits_and_features, predictions
 from must_mm.adapt.trust import (
+    calibrated_runs,
     strangeness,
     temperature_of,
-    together,
     trust_of,
 )
 from must_mm.evaluation.calibration import mix, mixed_pairs
@@ -47,14 +47,13 @@ def look(model: MUST, pixels: torch.Tensor) -> Seen:
 def by_review(start: Seen, result: Seen, count: int, seed: int) -> list[int]:
     """Indices of the images that must-adapt would ask for."""
     temperature = temperature_of(result)
-    probs, agreed, _ = together([result], [temperature])
+    (probs,) = calibrated_runs([result], [temperature])
     found = predictions(
         Path(),
         [str(number) for number in range(len(probs))],
         start.probabilities,
         probs,
-        agreed,
-        strangeness(start),
+        strangeness=strangeness(start),
     )
     trust = trust_of(found, start, result, probs, temperature, 1, count, seed)
     return [int(image.prediction.name) for image in trust.review]

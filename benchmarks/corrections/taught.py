@@ -21,7 +21,7 @@ from must_mm.evaluation.agreement import consensus
 from must_mm.models.class_prior import uniform_prior
 
 from ..accuracy import training as accuracy
-from ..accuracy.tasks import CLASSES
+from ..accuracy.tasks import CLASSES, TASKS
 from ..accuracy.trust import TOGETHER, Said, choices, said, together
 from ..resumable import read_results, run_missing
 from ..text import table
@@ -41,16 +41,35 @@ class Pupil:
     start: int
 
 
+def run_of(pupil: Pupil, seed: int) -> accuracy.Job:
+    """The run of a seed, on the images that those of all seeds have."""
+    task = TASKS[pupil.task]
+    draw = 0 if task.unbalanced or task.lacks_class else seed
+    return accuracy.Job(pupil.task, SETTING, pupil.start, draw)
+
+
+def _files(root: Path, pupil: Pupil) -> dict[int, Path]:
+    """Where the runs leave what they say, by seed."""
+    return {
+        seed: accuracy.predictions_of(root, run_of(pupil, seed), seed)
+        for seed in range(TOGETHER)
+    }
+
+
 def _kept(root: Path, pupil: Pupil) -> list[dict]:
     """What the first runs from a start have left; nothing if too few."""
-    jobs = [
-        accuracy.Job(pupil.task, SETTING, pupil.start, draw)
-        for draw in range(TOGETHER)
-    ]
-    files = [accuracy.predictions_of(root, job) for job in jobs]
+    files = _files(root, pupil).values()
     if not all(path.is_file() for path in files):
         return []
     return [torch.load(path, weights_only=True) for path in files]
+
+
+def train_teachers(root: Path, pupil: Pupil, mnist: Path | None) -> None:
+    """Train what the accuracy benchmark does not: other seeds, same images."""
+    for seed, path in _files(root, pupil).items():
+        job = run_of(pupil, seed)
+        if not path.is_file() and job.draw != seed:
+            accuracy.run(root, job, mnist, seed)
 
 
 def teachers(root: Path, pupil: Pupil, part: str) -> list[Said]:
@@ -84,8 +103,8 @@ def run(root: Path, pupil: Pupil, mnist: Path | None) -> dict:
     """
     begin = time.monotonic()
     labels = labels_of(root, pupil)
-    job = accuracy.Job(pupil.task, SETTING, pupil.start, TOGETHER)
-    cfg, members = accuracy.build_config(root, job, mnist)
+    job = run_of(pupil, TOGETHER)
+    cfg, members = accuracy.build_config(root, job, mnist, TOGETHER)
     with_labels(cfg, list(enumerate(labels.tolist())))
     runner, _ = accuracy.quiet_runner(cfg)
     runner.train()
@@ -114,6 +133,9 @@ def teach(
 ) -> str:
     """Teach where there are enough teachers; return the table of all."""
     pupils = [Pupil(task, start) for start in starts]
+    for pupil in pupils:
+        if _files(root, pupil)[0].is_file():
+            train_teachers(root, pupil, mnist)
     results = root / 'taught.jsonl'
     run_missing(
         [one for one in pupils if teachers(root, one, 'val')],

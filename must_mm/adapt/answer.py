@@ -20,7 +20,7 @@ from .passes import Passes, classify
 from .preparation import Job
 from .taught import FOLDER, write_lesson
 from .training import train, undo_run
-from .trust import temperature_of, together
+from .trust import calibrated_runs, temperature_of, together
 
 
 @dataclass(frozen=True)
@@ -95,8 +95,10 @@ def ask(
         runs.append(asked)
         if job.runs > 1 and fallback_of(run[0]):
             warnings.append(f'{title}: {fallback_of(run[0])}')
-    probs, _, best = together(
-        [run.said[0] for run in runs], [run.temperature for run in runs]
+    probs, best = together(
+        calibrated_runs(
+            [run.said[0] for run in runs], [run.temperature for run in runs]
+        )
     )
     return Answer(runs, probs, runs[best], warnings=tuple(warnings))
 

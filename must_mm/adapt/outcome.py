@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from ..evaluation.agreement import agreement, consensus
 from ..evaluation.calibration import calibrated
 from ..utils.scalars import read_scalars
 from ..utils.versions import installed_versions
@@ -27,10 +28,10 @@ from .report import write_report
 from .result import Corrected, Evaluation, Prediction, Result
 from .task import Task
 from .trust import (
+    calibrated_runs,
     reliability,
     strangeness,
     temperature_of,
-    together,
     trust_of,
 )
 
@@ -62,9 +63,13 @@ def conclude(
     images, before, others = without_gone(task, job.images, before, others)
     said, (seen, seen_labelled), *earlier = others[:runs], *others[runs:]
     temperature = answer.exported.temperature
-    probs, agreed, _ = together(
+    each = calibrated_runs(
         [one for one, _ in said], [one.temperature for one in answer.runs]
     )
+    probs = consensus(each)
+    if answer.taught:  # more often right than they together
+        probs = calibrated(seen.logits, temperature)
+    agreed = agreement(each, probs.argmax(dim=1))
     zero_shot = calibrated(before[0].logits, temperature_of(before[0]))
     measured, reliable = None, []
     if images.labelled:

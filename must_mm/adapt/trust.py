@@ -142,24 +142,30 @@ def trust_of(
     )
 
 
-def together(
+def calibrated_runs(
     seen: Sequence[Seen], temperatures: Sequence[float]
-) -> tuple[torch.Tensor, torch.Tensor, int]:
-    """What several runs say together.
-
-    Returns:
-        Mean of their calibrated probabilities, (N, K); agreement, (N,); and
-        the index of the run that speaks for all.
-    """
-    probs = torch.stack(
+) -> torch.Tensor:
+    """Calibrated probabilities of several runs, (R, N, K)."""
+    return torch.stack(
         [
             calibration.calibrated(one.logits, t)
             for one, t in zip(seen, temperatures, strict=True)
         ]
     )
+
+
+def together(probs: torch.Tensor) -> tuple[torch.Tensor, int]:
+    """What several runs say together.
+
+    Args:
+        probs: See :func:`calibrated_runs`; not a number where an image has
+            gone.
+
+    Returns:
+        Their mean, (N, K), and the index of the run that speaks for all.
+    """
     there = ~probs.isnan().any(dim=2).any(dim=0)
     return (
         agreement.consensus(probs),
-        agreement.agreement(probs),
         agreement.spokesman(probs[:, there]),
     )

@@ -24,6 +24,8 @@ def test_by_hand():
     mean = consensus(PROBS)
     torch.testing.assert_close(mean, torch.tensor([[0.8, 0.2], [0.3, 0.7]]))
     assert agreement(PROBS).tolist() == pytest.approx([1, 2 / 3])
+    other = agreement(PROBS, torch.tensor([1, 0]))
+    assert other.tolist() == pytest.approx([0, 1 / 3])
     # of three pairs, two differ on one of two images
     assert disagreement(PROBS.argmax(2)) == pytest.approx(1 / 3)
 
