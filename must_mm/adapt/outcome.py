@@ -67,8 +67,10 @@ def conclude(
         [one for one, _ in said], [one.temperature for one in answer.runs]
     )
     probs = consensus(each)
-    if answer.taught:  # more often right than they together
-        probs = calibrated(seen.logits, temperature)
+    if answer.taught:
+        # it is right more often than they are, and too sure of what it was
+        # taught: half each is about as right, and as sure as that
+        probs = (probs + calibrated(seen.logits, temperature)) / 2
     agreed = agreement(each, probs.argmax(dim=1))
     zero_shot = calibrated(before[0].logits, temperature_of(before[0]))
     measured, reliable = None, []
