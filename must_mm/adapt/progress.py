@@ -141,7 +141,10 @@ class ProgressHook(Hook):
         share = float(outputs['conf_ratio'])
         past = share if self.confident is None else self.confident
         self.confident = past + 0.1 * (share - past)
-        self.progress(runner.iter + 1, f'confident {self.confident:.0%}')
+        # where all labels are given, it is sure of all of them
+        given = float(outputs.get('labelled', 0)) == 1
+        note = '' if given else f'confident {self.confident:.0%}'
+        self.progress(runner.iter + 1, note)
 
     def close(self) -> None:
         """Take the bar away, however the training ended."""
