@@ -46,12 +46,13 @@ def readme_row(name: str, results: list[dict], taught: list[dict]) -> str:
         ]
         for setting in COLUMNS
     }
+    best = max(mean(values) for values in found.values() if values)
+    counts = sorted({len(values) for values in found.values() if values})
+    # of another machine, which is not to be compared to a point
     found['taught'] = [
         one['test']['taught'] for one in taught if one['task'] == ROWS[name]
     ]
-    best = max(mean(values) for values in found.values() if values)
     cells = [_cell(values, best, start) for values in found.values()]
-    counts = sorted({len(values) for values in found.values() if values})
     said = '–'.join(map(str, counts[:1] + counts[1:][-1:]))
     who = f'[ours](docs/accuracy.md), {said} run{"s" * (said != "1")}'
     return '| ' + ' | '.join([name, f'{start:.1f}', *cells, who]) + ' |'

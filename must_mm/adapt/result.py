@@ -194,7 +194,7 @@ def summary(result: Result, out: Path) -> str:
         lines.append(
             f'{len(result.trust.review)} images would teach most: label them '
             'in report.html or review.csv, then\n'
-            f'  must-adapt --resume {out} --labels review.csv'
+            f'  must-adapt --resume {out} --labels {out / "review.csv"}'
         )
     files = ('report.html', 'predictions.csv', 'review.csv')
     lines += [f'{out / name}' for name in files]

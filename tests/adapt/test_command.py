@@ -278,10 +278,10 @@ def test_commands_of_the_page(options, photos, tmp_path, monkeypatch, capsys):
             text = f'{text} {toy} --epochs 1'
             if '--runs' not in text:
                 text += ' --runs 1'
-        if '--labels review.csv' in text:  # as the page saves it
+        if '--labels adapted/review.csv' in text:  # filled in
             lines = (tmp_path / 'adapted/predictions.csv').read_text()
             first = lines.splitlines()[1].split(',')[0]
-            (tmp_path / 'review.csv').write_text(
+            (tmp_path / 'adapted' / 'review.csv').write_text(
                 f'path,label\n{first},raccoon\n'
             )
         status = main(shlex.split(text)[1:])
