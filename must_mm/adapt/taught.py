@@ -44,21 +44,16 @@ def lesson(
     device = 'cuda' if device_type() == 'cuda' else 'cpu'
     seen = torch.cat([F.normalize(one.float(), dim=1) for one in feats], dim=1)
     cosine, near = nearest_others(seen.to(device), NEIGHBOURS)
-
-    def balanced(some: torch.Tensor) -> torch.Tensor:
-        if prior is None:
-            return some
-        return balanced_by_neighbours(some, near, prior.to(device))
-
     given = torch.full((len(probs),), UNKNOWN)
     for index, label in known.items():
         given[index] = label
     given = given.to(device)
-    said = balanced(probs.float().to(device))
-    spread = propagate(
-        with_known_labels(said, given), neighbour_graph(cosine, near)
-    )
-    return with_known_labels(balanced(spread), given).argmax(dim=1).cpu()
+    said = probs.float().to(device)
+    if prior is not None:
+        said = balanced_by_neighbours(said, near, prior.to(device))
+    graph = neighbour_graph(cosine, near)
+    spread = propagate(with_known_labels(said, given), graph)
+    return with_known_labels(spread, given).argmax(dim=1).cpu()
 
 
 def write_lesson(
