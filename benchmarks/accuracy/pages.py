@@ -85,6 +85,9 @@ def with_tables(page: str, results: list[dict], taught: list[dict]) -> str:
 
     Those parts of the data are shown that it shows already.
     """
+    # torch, which the command line does without
+    from ..corrections.taught import taught_table
+
     compared = [run for run in results if run['setting'] in COLUMNS]
 
     def tables(found: re.Match) -> str:
@@ -97,8 +100,6 @@ def with_tables(page: str, results: list[dict], taught: list[dict]) -> str:
             )
             + '\n'
         )
-
-    from ..corrections.taught import taught_table
 
     for mark, content in (
         ('tables', tables),

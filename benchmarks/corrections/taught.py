@@ -56,11 +56,15 @@ def _files(root: Path, pupil: Pupil) -> dict[int, Path]:
     }
 
 
+def _all_there(root: Path, pupil: Pupil) -> bool:
+    return all(path.is_file() for path in _files(root, pupil).values())
+
+
 def _kept(root: Path, pupil: Pupil) -> list[dict]:
     """What the first runs from a start have left; nothing if too few."""
-    files = _files(root, pupil).values()
-    if not all(path.is_file() for path in files):
+    if not _all_there(root, pupil):
         return []
+    files = _files(root, pupil).values()
     return [torch.load(path, weights_only=True) for path in files]
 
 
@@ -86,9 +90,10 @@ def judged_alone(one: Said, judged: tuple[int, ...]) -> Said:
 
 def labels_of(root: Path, pupil: Pupil) -> torch.Tensor:
     """The labels by which the student is taught, (N,)."""
+    kept = _kept(root, pupil)
     return lesson(
-        consensus(together(teachers(root, pupil, 'train'))).float(),
-        [kept['train']['student']['feats'] for kept in _kept(root, pupil)],
+        consensus(together([said(one, 'train') for one in kept])).float(),
+        [one['train']['student']['feats'] for one in kept],
         known={},
         prior=uniform_prior(CLASSES),
     )
@@ -114,12 +119,9 @@ def run(root: Path, pupil: Pupil, mnist: Path | None) -> dict:
     def right(labels: torch.Tensor, truth: torch.Tensor) -> float:
         return accuracy.judge(labels, truth, members.judged)['accuracy']
 
-    found = {}
+    found, kept = {}, _kept(root, pupil)
     for part, (pixels, truth) in parts.items():
-        alone = [
-            judged_alone(one, members.judged)
-            for one in teachers(root, pupil, part)
-        ]
+        alone = [judged_alone(said(one, part), members.judged) for one in kept]
         seen = accuracy.predictions(runner.model, 'student', pixels)
         found[part] = choices(alone) | dict(taught=right(seen.labels, truth))
     found['train']['labels'] = right(labels, members.labels)
@@ -138,7 +140,7 @@ def teach(
             train_teachers(root, pupil, mnist)
     results = root / 'taught.jsonl'
     run_missing(
-        [one for one in pupils if teachers(root, one, 'val')],
+        [one for one in pupils if _all_there(root, one)],
         results,
         lambda pupil: run(root, pupil, mnist),
         lambda result: [

@@ -84,17 +84,20 @@ def ask(
     """
     runs, warnings = [], []
     folders = run_folders(job.out, job.runs)
-    for n, run in enumerate(zip(folders, checkpoints, strict=True)):
+    for n, (folder, checkpoint) in enumerate(
+        zip(folders, checkpoints, strict=True)
+    ):
         title = f'run {n + 1}' if job.runs > 1 else 'adapted'
-        asked = _asked(job, *run, title, screen)
+        asked = _asked(job, folder, checkpoint, title, screen)
         found = _gone_wrong(job, asked, before)
         if found:
             seed = job.task.options.seed + n
-            undone = undo_run(job.config, run[0], seed, found)
-            asked = _asked(job, run[0], undone, f'{title}, undone', screen)
+            undone = undo_run(job.config, folder, seed, found)
+            asked = _asked(job, folder, undone, f'{title}, undone', screen)
         runs.append(asked)
-        if job.runs > 1 and fallback_of(run[0]):
-            warnings.append(f'{title}: {fallback_of(run[0])}')
+        undoing = fallback_of(folder)
+        if job.runs > 1 and undoing:
+            warnings.append(f'{title}: {undoing}')
     probs, best = together(
         calibrated_runs(
             [run.said[0] for run in runs], [run.temperature for run in runs]

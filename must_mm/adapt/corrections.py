@@ -8,6 +8,7 @@ from must_mm_cli.corrected import STATE
 
 from ..checkpoints.whole_file import write_whole
 from .labels import Known, not_measured, read_labels, save
+from .lists import write_text
 from .plan import TRAINED, Images
 from .predict import LABELLED, REJECTED, Seen
 from .task import Task
@@ -122,10 +123,15 @@ def training_count(task: Task, images: Images, known: Known) -> int | None:
     Returns:
         ``None`` if all of the folder do, which need no list of their own.
     """
-    if not (known or task.options.reject):
+    if not _chosen(task, known):
         return None
     strange = round(task.options.reject * len(images.names))
     return len(training_list(images, known, set())) - strange
+
+
+def _chosen(task: Task, known: Known) -> bool:
+    """Whether those that train are listed, and not simply the folder's."""
+    return bool(known or task.options.reject)
 
 
 def training_list(
@@ -158,11 +164,11 @@ def write_training_list(
     trained = set(names)
     notes = {n: REJECTED for n in images.names if n not in trained}
     notes |= dict.fromkeys(known.labels, LABELLED)
-    if known or task.options.reject:
+    if _chosen(task, known):
         write_lines(out / TRAINED, names)
     return notes
 
 
 def write_lines(path: Path, lines: list[str]) -> None:
-    """Write a text file, UTF-8."""
-    path.write_text('\n'.join(lines) + '\n', encoding='utf-8')
+    """Write a text file that appears once it is whole."""
+    write_text(path, '\n'.join(lines) + '\n')

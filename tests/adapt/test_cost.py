@@ -17,11 +17,15 @@ from must_mm_cli.options import Options
 from tests.tiny import CLASSES
 
 
-def test_what_is_counted(clip, photos, tmp_path):
+@pytest.fixture
+def cfg(clip, photos, tmp_path):
     tower = find_tower('toy_clip')
     data = Data(photos, tmp_path / 'x.txt', 24, list(CLASSES))
     settings = choose(24, tower, Machine('cpu', 2**33, 1), 0, 1)
-    cfg = clip_config(data, clip, tower, settings)
+    return clip_config(data, clip, tower, settings)
+
+
+def test_what_is_counted(cfg, photos):
     paths = [str(path) for path in sorted((photos / 'ant').glob('*.png'))]
     cost = measure(
         cfg['model'], cfg['train_pipeline'], cfg['test_pipeline'], paths,
@@ -37,11 +41,7 @@ def test_what_is_counted(clip, photos, tmp_path):
     assert cost.step > 0 and cost.load > 0 and cost.load_test > 0
 
 
-def test_labels_that_wait_for_the_start_do_not_stop_it(clip, photos, tmp_path):
-    tower = find_tower('toy_clip')
-    data = Data(photos, tmp_path / 'x.txt', 24, list(CLASSES))
-    settings = choose(24, tower, Machine('cpu', 2**33, 1), 0, 1)
-    cfg = clip_config(data, clip, tower, settings)
+def test_labels_that_wait_for_the_start_do_not_stop_it(cfg, photos):
     cfg['model']['pseudo_labels']['anchor'] = dict()
     paths = [str(photos / 'ant' / '0.png')]
     measure(
