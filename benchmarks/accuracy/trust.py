@@ -22,7 +22,7 @@ from must_mm.evaluation.calibration import (
     fit_temperature,
     top,
 )
-from must_mm.evaluation.selection import neighbour_doubt
+from must_mm.models.neighbour_prior import NEIGHBOURS, nearest_others
 
 from ..text import table
 
@@ -183,7 +183,8 @@ def mean_confidence(probs: torch.Tensor) -> float:
 def neighbours_agree(run: Said) -> float:
     """How often neighbours, as the start sees them, have one class."""
     labels = run.logits.argmax(dim=1)
-    return 100 - 100 * neighbour_doubt(run.features, labels).mean().item()
+    _, near = nearest_others(run.features, NEIGHBOURS)
+    return 100 * (labels[near] == labels[:, None]).double().mean().item()
 
 
 def runs_agree(runs: Sequence[Said]) -> float:

@@ -1,10 +1,10 @@
 """What labels bring: tools/benchmark.py corrections ROOT [options].
 
-From the result of a balanced run, training goes on with the labels of some
-images, as must-adapt --resume DIR --labels FILE does. Each correction is
+What three balanced runs have taught a student is corrected by the labels of
+some images, as must-adapt --resume DIR --labels FILE does. Each correction is
 added to a file of results as it ends; the command skips what is there, so it
 may be stopped and started again. ROOT may be that of the accuracy benchmark,
-whose starts and views are used.
+whose starts, views and runs are used.
 """
 
 from __future__ import annotations
@@ -39,8 +39,7 @@ def parser() -> argparse.ArgumentParser:
         '--choices',
         nargs='+',
         default=['review', 'chance'],
-        choices=['review', 'chance', 'review-even'],
-        help='review-even leaves the class prior uniform',
+        choices=['review', 'chance'],
     )
     add('--part', choices=['val', 'test', 'rest'], default='test')
     add(

@@ -15,9 +15,12 @@ from pathlib import Path
 from statistics import mean
 
 import torch
+from mmengine.config import Config
 
-from must_mm.adapt.taught import lesson
-from must_mm.evaluation.agreement import consensus
+from must_mm.adapt.lesson import lesson
+from must_mm.adapt.said import Said as Of
+from must_mm.adapt.said import said_of
+from must_mm.checkpoints.plain import save_tensors
 from must_mm.models.class_prior import uniform_prior
 
 from ..accuracy import training as accuracy
@@ -25,7 +28,9 @@ from ..accuracy.tasks import CLASSES, TASKS
 from ..accuracy.trust import TOGETHER, Said, choices, said, together
 from ..resumable import read_results, run_missing
 from ..text import table
-from .training import SETTING, with_labels
+from . import views  # noqa: F401, registers the data set
+
+SETTING = 'balanced'
 
 
 @dataclass(frozen=True)
@@ -88,32 +93,47 @@ def judged_alone(one: Said, judged: tuple[int, ...]) -> Said:
     return replace(one, **{name: getattr(one, name)[kept] for name in fields})
 
 
-def labels_of(root: Path, pupil: Pupil) -> torch.Tensor:
-    """The labels by which the student is taught, (N,)."""
+def said_together(root: Path, pupil: Pupil) -> Of:
+    """What the runs of a pupil say of the images that train."""
     kept = _kept(root, pupil)
-    return lesson(
-        consensus(together([said(one, 'train') for one in kept])).float(),
-        [one['train']['student']['feats'] for one in kept],
-        known={},
-        prior=uniform_prior(CLASSES),
+    each = together([said(one, 'train') for one in kept])
+    names = [str(number) for number in range(each.shape[1])]
+    return said_of(
+        names, each, [one['train']['student']['feats'] for one in kept]
     )
+
+
+def learning(
+    root: Path, pupil: Pupil, labels: torch.Tensor, mnist: Path | None
+) -> tuple[Config, accuracy.Members]:
+    """Build the config of a student that learns labels, (N,)."""
+    job = run_of(pupil, TOGETHER)
+    cfg, members = accuracy.build_config(root, job, mnist, TOGETHER)
+    cfg.model.label_loss = dict(type='LabelLoss')
+    dataset = cfg.train_dataloader.dataset
+    dataset.type = 'LabelledViews'
+    dataset.known = list(enumerate(labels.tolist()))
+    return cfg, members
 
 
 def run(root: Path, pupil: Pupil, mnist: Path | None) -> dict:
     """Teach a student, and judge it beside its teachers.
+
+    The student is kept, see :func:`student_of`.
 
     Returns:
         For each part the accuracies of :func:`choices`; ``taught``; and of
         the labels that teach, ``labels``.
     """
     begin = time.monotonic()
-    labels = labels_of(root, pupil)
-    job = run_of(pupil, TOGETHER)
-    cfg, members = accuracy.build_config(root, job, mnist, TOGETHER)
-    with_labels(cfg, list(enumerate(labels.tolist())))
+    labels = lesson(
+        said_together(root, pupil), {}, uniform_prior(CLASSES)
+    ).labels
+    cfg, members = learning(root, pupil, labels, mnist)
     runner, _ = accuracy.quiet_runner(cfg)
     runner.train()
     logging.disable(logging.NOTSET)
+    save_tensors(runner.model.state_dict(), student_of(root, pupil))
     parts = accuracy.images_of(root, pupil.task, members)
 
     def right(labels: torch.Tensor, truth: torch.Tensor) -> float:
@@ -128,6 +148,11 @@ def run(root: Path, pupil: Pupil, mnist: Path | None) -> dict:
     return dict(
         vars(pupil), **found, seconds=round(time.monotonic() - begin, 1)
     )
+
+
+def student_of(root: Path, pupil: Pupil) -> Path:
+    """File of the weights of a student that was taught."""
+    return root / 'taught' / f'{pupil.task}-{pupil.start}.pth'
 
 
 def teach(

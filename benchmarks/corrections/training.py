@@ -1,32 +1,37 @@
-"""A result, and training on from it with some labels, by the real runner."""
+"""A result, and what labels teach it, by the real runner."""
 
 from __future__ import annotations
 
 import logging
 import time
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 import torch
 from mmengine.config import Config
 
-from must_mm.adapt.config_parts import LABELLED_SHARE
-from must_mm.adapt.predict import Seen
-from must_mm.adapt.settings import teacher_decay
-from must_mm.adapt.shares import set_prior
-from must_mm.adapt.trust import temperature_of
+from must_mm.adapt.lesson import lesson
+from must_mm.adapt.settings import fewer, teacher_decay
+from must_mm.checkpoints.plain import load_tensors
+from must_mm.evaluation.calibration import fit_temperature
 from must_mm.evaluation.class_shares import clearly_other, estimate_shares
 from must_mm.models.class_prior import uniform_prior
 
 from ..accuracy import training as accuracy
 from ..accuracy.tasks import CLASSES
-from . import views  # noqa: F401, registers the data set
-from .choice import by_chance, by_review, look
+from ..accuracy.trust import TOGETHER
+from .choice import by_chance, by_review
+from .taught import (
+    Pupil,
+    learning,
+    said_together,
+    student_of,
+    train_teachers,
+)
+from .taught import run as teach
 
-SETTING = 'balanced'
-REVIEW, CHANCE, EVEN = 'review', 'chance', 'review-even'
-NOTHING = 'nothing'  # is labelled: training on alone
+REVIEW, CHANCE = 'review', 'chance'
+NOTHING = 'nothing'  # is labelled: what was taught is taught for longer
 
 
 @dataclass(frozen=True)
@@ -36,9 +41,8 @@ class Job:
     Attributes:
         task: Name of the task.
         start: Seed of the start model.
-        draw: Seed of the result, of what follows, and of chance.
-        choice: How the images are chosen; ``EVEN`` is a review after which
-            the class prior stays uniform, whatever the labels say.
+        draw: Of what follows, and of chance.
+        choice: How the images are chosen.
         count: How many are labelled.
     """
 
@@ -48,72 +52,21 @@ class Job:
     choice: str
     count: int
 
-
-@dataclass(frozen=True)
-class Result:
-    """What is corrected.
-
-    Attributes:
-        checkpoint: Student and teacher.
-        start: What the start makes of the training images.
-        student: What the student makes of them.
-    """
-
-    checkpoint: Path
-    start: Seen
-    student: Seen
+    @property
+    def pupil(self) -> Pupil:
+        """Whose result is corrected."""
+        return Pupil(self.task, self.start)
 
 
-@lru_cache(maxsize=1)
-def result_of(
-    root: Path, task: str, start: int, draw: int, mnist: Path | None
-) -> Result:
-    """Train the result that is corrected, once."""
-    path = root / 'corrections' / f'{task}-{start}-{draw}.pth'
-    if not path.is_file():
-        job = accuracy.Job(task, SETTING, start, draw)
-        cfg, chosen = accuracy.build_config(root, job, mnist)
-        runner, _ = accuracy.quiet_runner(cfg)
-        runner.model.init_weights()
-        pixels = accuracy.images_of(root, task, chosen)['train'][0]
-        before = look(runner.model, pixels)
-        runner.train()
-        after = look(runner.model, pixels)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix('.partial')
-        state = runner.model.state_dict()
-        torch.save(
-            dict(
-                state_dict=state,
-                start=before._asdict(),
-                student=after._asdict(),
-            ),
-            partial,
-        )
-        partial.rename(path)
-    kept = torch.load(path, weights_only=True)
-    return Result(path, Seen(**kept['start']), Seen(**kept['student']))
-
-
-def with_labels(cfg: Config, known: list[tuple[int, int]]) -> None:
-    """Let a config learn labels: indices of images, and their classes."""
-    cfg.model.label_loss = dict(type='LabelLoss')
-    cfg.train_dataloader.dataset.type = 'LabelledViews'
-    cfg.train_dataloader.dataset.known = known
-
-
-def train_on(
-    cfg: Config, checkpoint: Path, known: list[tuple[int, int]]
-) -> None:
+def go_on(cfg: Config, checkpoint: Path) -> None:
     """Let a run go on from a result as ``must-adapt --labels`` does.
 
     Args:
-        cfg: Config of the result's run, changed in place.
+        cfg: Config of a run from the start, changed in place.
         checkpoint: The result.
-        known: Indices of training images, and their classes.
     """
     images = len(cfg.train_dataloader.dataset.labels)
-    epochs = max(1, round(cfg.train_cfg.max_epochs / 3))
+    epochs = fewer(cfg.train_cfg.max_epochs)
     steps = epochs * (images // cfg.train_dataloader.batch_size)
     cfg.train_cfg.max_epochs = cfg.param_scheduler.end = epochs
     decay = teacher_decay(steps)
@@ -121,59 +74,58 @@ def train_on(
         if hook.type == 'EMATeacherHook':
             hook.decay_start = hook.decay_end = decay
     cfg.load_from = str(checkpoint)
-    if known:
-        with_labels(cfg, known)
-        cfg.train_dataloader.sampler = dict(
-            type='LabelledShareSampler', share=LABELLED_SHARE, shuffle=True
-        )
 
 
-def chosen_images(job: Job, result: Result) -> list[int]:
-    """Indices of the training images that are labelled."""
-    if job.choice == CHANCE:
-        return by_chance(len(result.student.logits), job.count, job.draw)
-    if job.choice == NOTHING:
-        return []
-    return by_review(result.start, result.student, job.count, job.draw)
+def prior_of(seen: accuracy.Predicted, known: dict[int, int]) -> torch.Tensor:
+    """The class prior that the labels speak for, as must-adapt has it.
 
-
-def prior_of(
-    result: Result, known: list[tuple[int, int]]
-) -> list[float] | None:
-    """The class prior that the labels speak for, as must-adapt has it."""
+    Args:
+        seen: What the result makes of the images that train.
+        known: Classes of some of them, by index.
+    """
+    even = uniform_prior(CLASSES)
     if not known:
-        return None
-    places, labels = map(torch.tensor, zip(*known, strict=True))
-    logits = result.student.logits / temperature_of(result.student)
-    found = estimate_shares(logits, places, labels)
-    if not clearly_other(found, uniform_prior(CLASSES)):
-        return None
-    return found.shares.tolist()
+        return even
+    temperature = 1.0
+    if len(seen.mixed):
+        temperature = max(1, fit_temperature(seen.mixed, seen.mixed_labels))
+    places, labels = map(torch.tensor, zip(*known.items(), strict=True))
+    found = estimate_shares(seen.logits / temperature, places, labels)
+    return found.shares.float() if clearly_other(found, even) else even
 
 
 def run(root: Path, job: Job, mnist: Path | None) -> dict:
     """Correct a result and judge it, before and after.
 
     Args:
-        root: Data folder: starts, images, views, results.
+        root: Data folder: starts, images, views, what runs have left.
         job: The correction.
         mnist: See :func:`write_folder`.
     """
-    result = result_of(root, job.task, job.start, job.draw, mnist)
-    begin = time.monotonic()
-    base = accuracy.Job(job.task, SETTING, job.start, job.draw)
-    cfg, members = accuracy.build_config(root, base, mnist)
-    chosen = chosen_images(job, result)
-    truth = members.labels
-    known = [(place, int(truth[place])) for place in chosen]
-    train_on(cfg, result.checkpoint, known)
-    shares = None if job.choice == EVEN else prior_of(result, known)
-    if shares:
-        set_prior(cfg, shares)
-    runner, _ = accuracy.quiet_runner(cfg)
-    kept = torch.load(result.checkpoint, weights_only=True)
-    runner.model.load_state_dict(kept['state_dict'])
+    begin, student = time.monotonic(), student_of(root, job.pupil)
+    if not student.is_file():
+        train_teachers(root, job.pupil, mnist)
+        teach(root, job.pupil, mnist)
+    said = said_together(root, job.pupil)
+    before_it = lesson(said, {}, uniform_prior(CLASSES))
+    cfg, members = learning(root, job.pupil, before_it.labels, mnist)
     parts = accuracy.images_of(root, job.task, members)
+    truth, pixels = members.labels, parts['train'][0]
+    chosen = []
+    if job.choice == CHANCE:
+        chosen = by_chance(len(truth), job.count, job.draw)
+    elif job.choice == REVIEW:
+        chosen = by_review(before_it, pixels, job.count)
+    known = {place: int(truth[place]) for place in chosen}
+    go_on(cfg, student)
+    cfg.randomness.seed = TOGETHER + 1 + job.draw
+    runner, _ = accuracy.quiet_runner(cfg)
+    runner.model.load_state_dict(load_tensors(student))
+    result = accuracy.predictions(runner.model, 'student', pixels)
+    prior = prior_of(result, known)
+    named = {str(place): label for place, label in known.items()}
+    labels = lesson(said, named, prior).labels
+    runner.train_dataloader.dataset.known = dict(enumerate(labels.tolist()))
     # the labelled ones are known: they are not judged
     rest = torch.ones(len(truth), dtype=torch.bool)
     rest[chosen] = False
@@ -182,20 +134,21 @@ def run(root: Path, job: Job, mnist: Path | None) -> dict:
     def judged() -> dict:
         return {
             part: accuracy.judge(
-                look(runner.model, pixels).labels, labels, members.judged
+                accuracy.predictions(runner.model, 'student', images).labels,
+                labels,
+                members.judged,
             )
-            for part, (pixels, labels) in parts.items()
+            for part, (images, labels) in parts.items()
         }
 
     before = judged()
+    wrong = [n for n, label in known.items() if result.labels[n] != label]
     runner.train()
     logging.disable(logging.NOTSET)
-    said = result.student.labels[chosen] if chosen else truth[:0]
     return dict(
         vars(job),
         labelled=len(chosen),
-        wrong=int((said != truth[chosen]).sum()) if chosen else 0,
-        prior=shares and [round(share, 4) for share in shares],
+        wrong=len(wrong),
         before=before,
         after=judged(),
         seconds=round(time.monotonic() - begin, 1),

@@ -5,8 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TextIO
 
-import torch
-
+from ..evaluation.agreement import spokesman
 from ..models.must import TEACHER
 from ..weights.publish import (
     export_onnx,
@@ -16,11 +15,13 @@ from ..weights.publish import (
 )
 from .corrections import finished, run_folders, write_state
 from .fallback import fallback_of, gone_wrong
+from .lesson import Lesson
 from .passes import Passes, classify
 from .preparation import Job
-from .taught import FOLDER, write_lesson
+from .said import Said, keep, recall, said_of
+from .taught import FOLDER, lesson_of, write_lesson
 from .training import train, undo_run
-from .trust import calibrated_runs, temperature_of, together
+from .trust import calibrated_runs, temperature_of
 
 
 @dataclass(frozen=True)
@@ -45,15 +46,17 @@ class Answer:
     """What the runs say.
 
     Attributes:
-        runs: Those that are asked.
-        probs: What they say together, (N, K), calibrated.
+        said: What they say together; of a correction, those of before.
+        lesson: What the images are to be called by that.
+        runs: Those that are asked; of a correction, none.
         speaker: The run that agrees best with all.
         taught: The student that they have taught, if there is one.
         warnings: What went wrong on the way.
     """
 
+    said: Said
+    lesson: Lesson
     runs: list[Trained]
-    probs: torch.Tensor
     speaker: Trained
     taught: Trained | None = None
     warnings: tuple[str, ...] = ()
@@ -88,22 +91,27 @@ def ask(
         zip(folders, checkpoints, strict=True)
     ):
         title = f'run {n + 1}' if job.runs > 1 else 'adapted'
+        seed = job.task.options.seed + n
         asked = _asked(job, folder, checkpoint, title, screen)
-        found = _gone_wrong(job, asked, before)
-        if found:
-            seed = job.task.options.seed + n
-            undone = undo_run(job.config, folder, seed, found)
-            asked = _asked(job, folder, undone, f'{title}, undone', screen)
-        runs.append(asked)
+        runs.append(
+            _sound(job, asked, job.config, seed, title, before, screen)
+        )
         undoing = fallback_of(folder)
         if job.runs > 1 and undoing:
             warnings.append(f'{title}: {undoing}')
-    probs, best = together(
-        calibrated_runs(
-            [run.said[0] for run in runs], [run.temperature for run in runs]
-        )
+    probs = calibrated_runs(
+        [run.said[0] for run in runs], [run.temperature for run in runs]
     )
-    return Answer(runs, probs, runs[best], warnings=tuple(warnings))
+    feats = [run.said[0].features for run in runs]
+    said = said_of(job.images.names, probs, feats)
+    there = ~probs.isnan().any(dim=2).any(dim=0)
+    return Answer(
+        said,
+        lesson_of(job, said),
+        runs,
+        runs[spokesman(probs[:, there])],
+        warnings=tuple(warnings),
+    )
 
 
 def teach(job: Job, answer: Answer, before: Passes, screen: TextIO) -> Answer:
@@ -119,17 +127,67 @@ def teach(job: Job, answer: Answer, before: Passes, screen: TextIO) -> Answer:
     """
     if all(fallback_of(run.folder) for run in answer.runs):
         return answer
-    print('what the runs teach together', file=screen, flush=True)
-    feats = [run.said[0].features for run in answer.runs]
-    config = write_lesson(job, answer.probs, feats)
-    folder, seed = job.out / FOLDER, job.task.options.seed + job.runs
-    checkpoint = train(config, folder, screen, seed)
-    taught = _asked(job, folder, checkpoint, 'taught', screen)
-    found = fallback_of(folder) or _gone_wrong(job, taught, before)
+    _, taught = _learn(
+        job, answer.lesson, job.runs, 'what the runs teach together', screen
+    )
+    found = fallback_of(taught.folder) or _gone_wrong(job, taught, before)
     if not found:
         return replace(answer, taught=taught)
     warning = f'what the runs taught together is not used: {found}'
     return replace(answer, warnings=(*answer.warnings, warning))
+
+
+def correct(job: Job, before: Passes, screen: TextIO) -> Answer:
+    """Let the labels of a person teach the result that they correct.
+
+    They spread to the neighbours, with what the runs of that result have
+    said; nothing else is trained.
+
+    Args:
+        job: What is asked for.
+        before: What the start made of the images.
+        screen: Where to show the progress.
+    """
+    here = set(job.images.names)
+    said = recall(Path(job.task.options.after))
+    said = said.only([name for name in said.names if name in here])
+    lesson = lesson_of(job, said)
+    config, taught = _learn(job, lesson, 0, 'what the labels teach', screen)
+    seed = job.task.options.seed
+    taught = _sound(job, taught, config, seed, 'corrected', before, screen)
+    return Answer(said, lesson, [], taught, taught)
+
+
+def _learn(
+    job: Job, lesson: Lesson, later: int, title: str, screen: TextIO
+) -> tuple[Path, Trained]:
+    """Train a student by labels, with a seed that is so much later.
+
+    Returns:
+        Its config, and the student.
+    """
+    print(title, file=screen, flush=True)
+    config, folder = write_lesson(job, lesson), job.out / FOLDER
+    seed = job.task.options.seed + later
+    checkpoint = train(config, folder, screen, seed)
+    return config, _asked(job, folder, checkpoint, 'taught', screen)
+
+
+def _sound(
+    job: Job,
+    asked: Trained,
+    config: Path,
+    seed: int,
+    title: str,
+    before: Passes,
+    screen: TextIO,
+) -> Trained:
+    """The network of a run, or what it began with where it went wrong."""
+    found = _gone_wrong(job, asked, before)
+    if not found:
+        return asked
+    undone = undo_run(config, asked.folder, seed, found)
+    return _asked(job, asked.folder, undone, f'{title}, undone', screen)
 
 
 def _asked(
@@ -163,9 +221,9 @@ def what_is_corrected(job: Job, screen: TextIO) -> Passes | None:
     return _look(job, finished(Path(after)), 'so far', screen)
 
 
-def export(job: Job, trained: Trained) -> None:
+def export(job: Job, answer: Answer) -> None:
     """Write the network that is kept, and what corrections go on from."""
-    options = job.task.options
+    options, trained = job.task.options, answer.exported
     weights, described = publish(
         trained.checkpoint,
         job.out / 'model.pth',
@@ -173,6 +231,7 @@ def export(job: Job, trained: Trained) -> None:
         own_loader=job.images.unlike > 0,
         temperature=trained.temperature,
     )
+    keep(answer.said, job.out)
     write_state(job.out, trained.checkpoint, trained.temperature)
     if options.onnx:
         export_onnx(

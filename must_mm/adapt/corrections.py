@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from must_mm_cli.corrected import STATE
+from must_mm_cli.options import load
 
 from ..checkpoints.whole_file import write_whole
 from .labels import Known, not_measured, read_labels, save
@@ -58,6 +59,12 @@ def finished(out: Path) -> Path:
             'which it would go on; adapt once more with --labels'
         )
     return checkpoint
+
+
+def corrects(task: Task, known: Known) -> bool:
+    """Whether what is known corrects a result of the same images."""
+    after = task.options.after
+    return bool(known and after and load(Path(after)).folder == task.folder)
 
 
 def known_labels(task: Task, images: Images, out: Path) -> Known:

@@ -1,12 +1,13 @@
 """From what the runs say to the result, its table and its page."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
 import torch
 
-from ..evaluation.agreement import agreement, consensus
+from ..evaluation.agreement import agreement
 from ..evaluation.calibration import calibrated
 from ..utils.scalars import read_scalars
 from ..utils.versions import installed_versions
@@ -26,9 +27,9 @@ from .predict import (
 from .preparation import Job
 from .report import write_report
 from .result import Corrected, Evaluation, Prediction, Result
+from .said import Said
 from .task import Task
 from .trust import (
-    calibrated_runs,
     reliability,
     strangeness,
     temperature_of,
@@ -56,22 +57,19 @@ def conclude(
         notes: What is to be said of single images.
         seconds: Wall time of each stage.
     """
-    task, runs = job.task, job.runs
+    task = job.task
     others = [one.said for one in (*answer.runs, answer.exported)]
     if corrected:
         others.append(corrected)
     images, before, others = without_gone(task, job.images, before, others)
-    said, (seen, seen_labelled), *earlier = others[:runs], *others[runs:]
+    (seen, seen_labelled), *earlier = others[len(answer.runs) :]
     temperature = answer.exported.temperature
-    each = calibrated_runs(
-        [one for one, _ in said], [one.temperature for one in answer.runs]
+    probs, agreed = together(
+        answer.said,
+        images.names,
+        calibrated(seen.logits, temperature),
+        answer.taught is not None,
     )
-    probs = consensus(each)
-    if answer.taught:
-        # it is right more often than they are, and too sure of what it was
-        # taught: half each is about as right, and as sure as that
-        probs = (probs + calibrated(seen.logits, temperature)) / 2
-    agreed = agreement(each, probs.argmax(dim=1))
     zero_shot = calibrated(before[0].logits, temperature_of(before[0]))
     measured, reliable = None, []
     if images.labelled:
@@ -92,13 +90,12 @@ def conclude(
     trust = trust_of(
         found,
         before[0],
-        seen,
         probs,
+        answer.lesson,
         temperature,
-        runs,
+        len(answer.said.votes),
         task.options.review,
-        task.options.seed,
-        [i for i, p in enumerate(found) if p.note],
+        [p.name for p in found if p.note],
     )
     compared = beside(found, earlier[0], images) if earlier else None
     # of a run: the labels of what they teach are not found while it trains
@@ -108,7 +105,7 @@ def conclude(
         threshold=f'{job.cfg.model.head.threshold:g}',
         temperature=f'{temperature:g}',
     )
-    if runs > 1:
+    if len(answer.runs) > 1:
         words['exported run'] = answer.name
     return Result(
         folder=task.folder,
@@ -129,6 +126,33 @@ def conclude(
         corrected=compared,
         out=job.out,
     )
+
+
+def together(
+    said: Said, names: Sequence[str], alone: torch.Tensor, taught: bool
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """What is said of images in the end, and how many runs agree with it.
+
+    Args:
+        said: What the runs say.
+        names: Paths of N images; those that no run has seen are new.
+        alone: Calibrated probabilities of the exported network, (N, K).
+        taught: Whether it was taught by them.
+
+    Returns:
+        Probabilities, (N, K), and the share of the runs, (N,).
+    """
+    places = {name: place for place, name in enumerate(said.names)}
+    at = torch.tensor([places.get(name, -1) for name in names])
+    asked, probs = at >= 0, alone.clone()
+    of_runs = said.probs[at[asked]].to(alone)
+    # a student is right more often than the runs, and too sure of what it was
+    # taught: half each is about as right, and as sure as that
+    probs[asked] = (of_runs + alone[asked]) / 2 if taught else of_runs
+    agreed = torch.ones(len(names), dtype=torch.double)
+    votes = said.votes[:, at[asked]]
+    agreed[asked] = agreement(votes, probs[asked].argmax(dim=1))
+    return probs, agreed
 
 
 def beside(

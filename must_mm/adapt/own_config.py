@@ -11,9 +11,11 @@ from .config_parts import (
     use_data,
     use_runtime,
 )
+from .settings import fewer
 from .written_config import load_config, name_parts
 
 LOADERS = ('LoadImage', 'LoadImageFromFile')
+LENGTHS = ('T_max', 'end')  # of a schedule
 
 
 def _pipeline(cfg: Config, loader: str) -> list:
@@ -58,7 +60,8 @@ def own_config(
         fairness: Options of :class:`FairnessLoss` to change.
         network: ``'student'`` or ``'teacher'``: which one predicts.
         seed: Seed of the run.
-        epochs: Its own by default.
+        epochs: Its own by default; to go on from a result, a third of them
+            where its schedule allows for it.
 
     Raises:
         ValueError: If it is no config of MUST with a start, or ``epochs``
@@ -112,6 +115,8 @@ def own_config(
     ] + [dict(type='BadImageHook')]
     if epochs is not None:
         _set_epochs(cfg, epochs, path)
+    elif data.after and _can_be_set(cfg.get('param_scheduler')):
+        _set_epochs(cfg, fewer(cfg['train_cfg']['max_epochs']), path)
     passes = cfg['train_cfg']['max_epochs']
     use_data(cfg, data, batch, workers)
     steps = passes * (data.count // batch)
@@ -124,6 +129,14 @@ def own_config(
     return cfg
 
 
+def _can_be_set(schedule: object) -> bool:
+    """Whether the length of a schedule can be told, if there is one."""
+    return not schedule or (
+        isinstance(schedule, dict)
+        and any(name in schedule for name in LENGTHS)
+    )
+
+
 def _set_epochs(cfg: dict, epochs: int, path: Path) -> None:
     """Train for other epochs than the config was written for.
 
@@ -131,13 +144,13 @@ def _set_epochs(cfg: dict, epochs: int, path: Path) -> None:
         ValueError: If it has schedules whose length cannot be told.
     """
     schedule = cfg.get('param_scheduler')
+    if not _can_be_set(schedule):
+        raise ValueError(
+            f'--epochs: param_scheduler of {path} is not one schedule with '
+            'T_max or end. Change its epochs there, with '
+            'train_cfg.max_epochs, and leave --epochs out'
+        )
     if schedule:
-        lengths = [name for name in ('T_max', 'end') if name in schedule]
-        if not isinstance(schedule, dict) or not lengths:
-            raise ValueError(
-                f'--epochs: param_scheduler of {path} is not one schedule '
-                'with T_max or end. Change its epochs there, with '
-                'train_cfg.max_epochs, and leave --epochs out'
-            )
+        lengths = [name for name in LENGTHS if name in schedule]
         schedule.update(dict.fromkeys(lengths, epochs))
     cfg['train_cfg']['max_epochs'] = epochs

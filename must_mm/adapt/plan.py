@@ -122,6 +122,7 @@ class Plan:
         whole: Where blocks are recomputed so that more images fit: the batch
             that fits without, 0 if none does, and its seconds per image.
         trained: How many images train.
+        corrects: Whether labels teach what a result is, without runs.
     """
 
     cfg: dict
@@ -129,6 +130,7 @@ class Plan:
     machine: Machine
     whole: tuple[int, float | None] | None = None
     trained: int = 0
+    corrects: bool = False
 
     def runs(self, task: Task) -> int:
         """How many runs there will be: three if they take under an hour."""
@@ -146,11 +148,15 @@ class Plan:
             self.cfg['train_cfg']['max_epochs'],
             self.cfg['train_dataloader']['num_workers'],
         )
+        if self.corrects:
+            return one
         at_a_time = ceil(runs / max(1, self.machine.devices))
         return (at_a_time + (runs > 1)) * one
 
     def _runs(self, task: Task) -> str:
         """How many runs, why, and in which order."""
+        if self.corrects:
+            return 'none: your labels and those of before are taught'
         chosen, runs = task.options.runs is None, self.runs(task)
         if runs == 1:
             hour = f'1: {RUNS} would take {duration(self.seconds(RUNS))}'
@@ -297,6 +303,7 @@ def make_plan(
     trained: int | None = None,
     known: Path | None = None,
     after: Path | None = None,
+    corrects: bool = False,
 ) -> Plan:
     """Choose settings and measure what they cost.
 
@@ -309,6 +316,7 @@ def make_plan(
         known: Text file of the labels that training may use.
         after: Checkpoint to go on from, for a shorter time than from the
             start.
+        corrects: Whether labels correct what is gone on from.
 
     Raises:
         ValueError: If the network cannot be trained here.
@@ -331,6 +339,14 @@ def make_plan(
     at_once = min(machine.devices, options.runs or RUNS)
     if at_once > 1:  # that share the cores
         machine = replace(machine, cores=max(1, machine.cores // at_once))
+
+    def plan(
+        cfg: dict,
+        cost: Cost,
+        whole: tuple[int, float | None] | None = None,
+    ) -> Plan:
+        return Plan(cfg, cost, machine, whole, count, corrects)
+
     paths = [str(task.folder / name) for name in images.names[:4]]
     common = dict(
         fairness=task.fairness, network=options.network, seed=options.seed
@@ -343,7 +359,7 @@ def make_plan(
             epochs=options.epochs,
             **common,
         )
-        return Plan(cfg, _cost(cfg, paths, machine), machine, trained=count)
+        return plan(cfg, _cost(cfg, paths, machine))
     tower = find_tower(find_model(task.start['model']))
     start = dict(task.start, templates=task.templates)
 
@@ -370,7 +386,7 @@ def make_plan(
         cfg = config(cost)
         wanted = min(BATCH, count)
         if cfg['train_dataloader']['batch_size'] >= wanted:
-            return Plan(cfg, cost, machine, trained=count)
+            return plan(cfg, cost)
         whole = cfg['train_dataloader']['batch_size'], cost.step
     except ValueError:
         if not can_recompute:
@@ -381,8 +397,8 @@ def make_plan(
         recomputed = config(spared, recompute=True)
         batch = recomputed['train_dataloader']['batch_size']
         if batch > whole[0]:
-            return Plan(recomputed, spared, machine, whole, count)
-    return Plan(cfg, cost, machine, trained=count)
+            return plan(recomputed, spared, whole)
+    return plan(cfg, cost)
 
 
 def _cost(cfg: dict, paths: list[str], machine: Machine) -> Cost:

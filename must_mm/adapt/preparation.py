@@ -10,6 +10,7 @@ from mmpretrain.registry import TASK_UTILS
 from .config_parts import follow_folder, stated_prior
 from .corrections import (
     LABELS,
+    corrects,
     finished,
     keep_labels,
     known_labels,
@@ -35,6 +36,7 @@ class Job:
         known: What is known of them.
         cfg: The config.
         resumed: Whether the config is that of a run that goes on.
+        corrects: Whether labels correct a result, see :func:`corrects`.
         words: The plan in words, by name.
     """
 
@@ -44,6 +46,7 @@ class Job:
     known: Known
     cfg: Config
     resumed: bool
+    corrects: bool
     words: dict[str, str]
 
     @property
@@ -78,6 +81,7 @@ def prepare(task: Task, out: Path) -> Job:
         training_count(task, images, known),
         out / LABELS if known.labels else None,
         task.options.after and finished(Path(task.options.after)),
+        corrects(task, known),
     )
     path = out / 'config.py'
     # with options and no config, the run was stopped before it trained
@@ -90,7 +94,7 @@ def prepare(task: Task, out: Path) -> Job:
         words['class prior'] = 'uniform'
     options = replace(task.options, runs=plan.runs(task))
     task = replace(task, options=options)
-    return Job(task, out, images, known, cfg, resumed, words)
+    return Job(task, out, images, known, cfg, resumed, plan.corrects, words)
 
 
 def begin(job: Job) -> Job:

@@ -12,7 +12,7 @@ from mmpretrain.registry import MODELS
 from must_mm_cli.corrected import corrected_folder
 from must_mm_cli.options import Options, check_given, check_out, load
 
-from .answer import ask, export, teach, what_is_corrected
+from .answer import ask, correct, export, teach, what_is_corrected
 from .corrections import (
     finished,
     known_labels,
@@ -27,6 +27,7 @@ from .plan import look_at_images, make_plan
 from .preparation import begin, prepare, write_config
 from .progress import into_file
 from .result import Result
+from .settings import fewer
 from .settle import settle
 from .task import Task, check
 from .training import train_all
@@ -74,7 +75,7 @@ def resume(out: str | Path, labels: str | Path | None = None) -> Result:
     new = corrected_folder(out)
     epochs = options.epochs
     if epochs and not options.after:  # as without the option
-        epochs = max(1, round(epochs / 3))
+        epochs = fewer(epochs)
     task = check(
         replace(
             options,
@@ -147,17 +148,21 @@ def _run(task: Task, out: Path) -> Result:
                 job, before[0], corrected and corrected[0], notes, screen
             )
             write_config(job.cfg, job.config)
-        with stage('training'):
-            checkpoints = train_all(
-                job.config, folders, task.options.seed, screen
-            )
-        with stage('results'):
-            answer = ask(job, checkpoints, before, screen)
-        if job.runs > 1:
+        if job.corrects:
             with stage('teaching'):
-                answer = teach(job, answer, before, screen)
+                answer = correct(job, before, screen)
+        else:
+            with stage('training'):
+                checkpoints = train_all(
+                    job.config, folders, task.options.seed, screen
+                )
+            with stage('results'):
+                answer = ask(job, checkpoints, before, screen)
+            if job.runs > 1:
+                with stage('teaching'):
+                    answer = teach(job, answer, before, screen)
         with stage('results'):
-            export(job, answer.exported)
+            export(job, answer)
     result = conclude(job, before, corrected, answer, notes, seconds)
     write_result(result)
     return result

@@ -208,6 +208,11 @@ def choose(
     )
 
 
+def fewer(epochs: int) -> int:
+    """Passes that go on from a result: a third of those from the start."""
+    return max(1, round(epochs / 3))
+
+
 def shorter(settings: Settings, images: int) -> Settings:
     """Go on from a result: a third of the epochs.
 
@@ -215,7 +220,7 @@ def shorter(settings: Settings, images: int) -> Settings:
         settings: Those of a run from the start.
         images: Number of images.
     """
-    passes = max(1, round(settings.epochs / 3))
+    passes = fewer(settings.epochs)
     steps = passes * (images // settings.batch_size)
     return replace(
         settings,

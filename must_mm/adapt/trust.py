@@ -3,10 +3,10 @@
 from collections.abc import Collection, Sequence
 
 import torch
-import torch.nn.functional as F
 
-from ..evaluation import agreement, calibration, duplicates, outliers
-from ..evaluation.selection import choose_for_review, neighbour_doubt
+from ..evaluation import calibration, duplicates, outliers
+from ..evaluation.selection import choose_for_review
+from .lesson import Lesson
 from .predict import Seen
 from .result import Bins, Prediction, ToReview, Trust
 
@@ -49,21 +49,6 @@ def rejected(start: Seen, share: float) -> set[int]:
     return set(scores.argsort(descending=True)[:count].tolist())
 
 
-def doubt(
-    probs: torch.Tensor, agreed: torch.Tensor, start: Seen
-) -> torch.Tensor:
-    """How doubtful the class of each image is, (N,), in [0, 1].
-
-    The mean of four: what is missing to full confidence, runs that say
-    something else, a class that has changed, and neighbours, as the start
-    saw them, of another class.
-    """
-    confidence, label = probs.max(dim=1)
-    changed = (label != start.labels).double()
-    near = neighbour_doubt(start.features, label)
-    return (1 - confidence + 1 - agreed + changed + near) / 4
-
-
 def reliability(
     probs: torch.Tensor, labels: Sequence[int], classes: Sequence[str]
 ) -> list[Bins]:
@@ -96,47 +81,43 @@ def _bins(name: str, confidence: torch.Tensor, right: torch.Tensor) -> Bins:
 def trust_of(
     found: Sequence[Prediction],
     start: Seen,
-    result: Seen,
     probs: torch.Tensor,
+    lesson: Lesson,
     temperature: float,
     runs: int,
     count: int,
-    seed: int = 0,
-    leave_out: Collection[int] = (),
+    leave_out: Collection[str] = (),
 ) -> Trust:
     """What to say of a result without labels.
 
     Args:
         found: The predictions, N.
         start: What the start made of the images.
-        result: What the exported network makes of them.
-        probs: Calibrated probabilities of all runs together, (N, K).
+        probs: Calibrated probabilities, (N, K).
+        lesson: What images are to be called by what runs and neighbours say.
         temperature: Of the exported network.
         runs: How many runs there were.
         count: Images to ask for.
-        seed: Of the choice.
-        leave_out: Images that are not asked for.
+        leave_out: Names of images that are not asked for.
     """
     copies = duplicates.near_duplicates(start.copies.float())
     strange = torch.tensor([p.strangeness for p in found])
-    agreed = torch.tensor([p.agreement for p in found])
-    out = duplicates.extra_copies(copies) | set(leave_out)
+    places = {p.name: i for i, p in enumerate(found)}
+    extra = {found[i].name for i in duplicates.extra_copies(copies)}
+    asked = places.keys() - extra - set(leave_out)
     chosen = choose_for_review(
-        torch.cat(
-            [F.normalize(s.features, dim=1) for s in (start, result)], dim=1
-        ),
-        doubt(probs, agreed, start),
-        probs.argmax(dim=1),
+        lesson.graph,
+        1 - lesson.probs.max(dim=1).values,
         count,
-        out,
-        seed,
+        [i for i, name in enumerate(lesson.names) if name not in asked],
     )
+    review = [places[lesson.names[i]] for i in chosen]
     best = probs.topk(min(GUESSES, probs.shape[1]), dim=1).indices
     order = strange.argsort(descending=True)[:STRANGE].tolist()
     return Trust(
         temperature=temperature,
         runs=runs,
-        review=[ToReview(found[i], best[i].tolist()) for i in chosen],
+        review=[ToReview(found[i], best[i].tolist()) for i in review],
         strangers=[found[i] for i in order if strange[i] > 0],
         duplicates=[[found[i] for i in group] for group in copies],
     )
@@ -151,21 +132,4 @@ def calibrated_runs(
             calibration.calibrated(one.logits, t)
             for one, t in zip(seen, temperatures, strict=True)
         ]
-    )
-
-
-def together(probs: torch.Tensor) -> tuple[torch.Tensor, int]:
-    """What several runs say together.
-
-    Args:
-        probs: See :func:`calibrated_runs`; not a number where an image has
-            gone.
-
-    Returns:
-        Their mean, (N, K), and the index of the run that speaks for all.
-    """
-    there = ~probs.isnan().any(dim=2).any(dim=0)
-    return (
-        agreement.consensus(probs),
-        agreement.spokesman(probs[:, there]),
     )

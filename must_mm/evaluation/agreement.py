@@ -8,21 +8,17 @@ def consensus(probs: torch.Tensor) -> torch.Tensor:
     return probs.mean(dim=0)
 
 
-def agreement(
-    probs: torch.Tensor, labels: torch.Tensor | None = None
-) -> torch.Tensor:
+def agreement(votes: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Share of the runs that say of an image what is said in the end.
 
     Args:
-        probs: (R, N, K).
-        labels: What is said, (N,); what their consensus says by default.
+        votes: What each of R runs says, (R, N).
+        labels: What is said in the end, (N,).
 
     Returns:
         (N,), in [0, 1].
     """
-    if labels is None:
-        labels = consensus(probs).argmax(dim=1)
-    return (probs.argmax(dim=2) == labels).double().mean(dim=0)
+    return (votes == labels).double().mean(dim=0)
 
 
 def disagreement(labels: torch.Tensor) -> float:

@@ -9,6 +9,9 @@ import torch.nn.functional as F
 
 POWER = 3
 KEPT, ROUNDS = 0.9, 50
+#: A label that a person gave weighs as much as the predictions of so many
+#: images.
+LABEL_WEIGHT = 10.0
 
 
 def neighbour_graph(cosine: torch.Tensor, near: torch.Tensor) -> torch.Tensor:
@@ -40,20 +43,36 @@ def neighbour_graph(cosine: torch.Tensor, near: torch.Tensor) -> torch.Tensor:
     ).coalesce()
 
 
-def propagate(
-    probs: torch.Tensor, graph: torch.Tensor, kept: float = KEPT
+def diffuse(
+    values: torch.Tensor, graph: torch.Tensor, kept: float = KEPT
 ) -> torch.Tensor:
-    """Spread probabilities over a graph: ``F <- a S F + (1 - a) P``.
+    """Spread values over a graph: ``F <- a S F + (1 - a) V``.
 
     Args:
-        probs: ``P``, (N, K).
+        values: ``V``, (N, C).
         graph: ``S``, see :func:`neighbour_graph`.
         kept: ``a``, in [0, 1): how much comes from neighbours.
 
     Returns:
+        (N, C).
+    """
+    found = values = values.float()
+    for _ in range(ROUNDS):
+        found = torch.lerp(values, torch.sparse.mm(graph, found), kept)
+    return found
+
+
+def propagate(
+    probs: torch.Tensor, graph: torch.Tensor, kept: float = KEPT
+) -> torch.Tensor:
+    """Spread probabilities over a graph.
+
+    Args:
+        probs: (N, K), of any sum: what it is, is how much a row weighs.
+        graph: See :func:`neighbour_graph`.
+        kept: See :func:`diffuse`.
+
+    Returns:
         (N, K), rows of sum 1.
     """
-    found = probs = probs.float()
-    for _ in range(ROUNDS):
-        found = torch.lerp(probs, torch.sparse.mm(graph, found), kept)
-    return F.normalize(found, p=1, dim=1)
+    return F.normalize(diffuse(probs, graph, kept), p=1, dim=1)

@@ -224,7 +224,7 @@ def test_a_stopped_correction_ends_like_an_uninterrupted_one(
         )
     resume(copies[0], file)
     with monkeypatch.context() as patch:
-        stop_after(patch, 1)
+        stop_after(patch, 1, 'run-taught')
         with pytest.raises(Stop):
             resume(copies[1], file)
     with pytest.raises(ValueError, match='has not ended.*corrected-1'):

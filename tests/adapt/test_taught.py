@@ -7,7 +7,9 @@ import torch.nn.functional as F
 from mmengine.config import Config
 
 from must_mm.adapt.labels import Known
-from must_mm.adapt.taught import lesson, write_lesson
+from must_mm.adapt.lesson import lesson
+from must_mm.adapt.said import Said, said_of
+from must_mm.adapt.taught import lesson_of, write_lesson
 from must_mm.models.class_prior import uniform_prior
 
 
@@ -23,26 +25,42 @@ def sure(labels: torch.Tensor) -> torch.Tensor:
     return F.one_hot(labels, 2).float() * 0.8 + 0.1
 
 
+def one_says(probs: torch.Tensor, *feats: torch.Tensor) -> Said:
+    """What a run says that sees what all of them see."""
+    return said_of([f'{n}.png' for n in range(len(probs))], probs[None], feats)
+
+
 def test_neighbours_outvote_a_single_error():
     feats, cluster = clusters()
     said = cluster.clone()
     said[:3] = 1 - said[:3]
     # the second run sees nothing; the first one's neighbours decide
-    seen = [feats, torch.ones(60, 4)]
-    assert torch.equal(lesson(sure(said), seen, {}), cluster)
+    found = lesson(one_says(sure(said), feats, torch.ones(60, 4)), {})
+    assert torch.equal(found.labels, cluster)
 
 
 def test_neighbours_believe_a_person():
     feats, cluster = clusters()
     unsure = torch.full((60, 2), 0.5)
-    found = lesson(unsure, [feats], {0: 1, 1: 0})
-    assert torch.equal(found, 1 - cluster)
+    found = lesson(one_says(unsure, feats), {'0.png': 1, '1.png': 0})
+    assert torch.equal(found.labels, 1 - cluster)
 
 
 def test_a_person_prevails_over_neighbours():
     feats, cluster = clusters()
-    found = lesson(sure(cluster), [feats], {0: 1})
+    found = lesson(one_says(sure(cluster), feats), {'0.png': 1}).labels
     assert found[0] == 1 and torch.equal(found[1:], cluster[1:])
+
+
+def test_a_person_outweighs_runs_that_are_not_sure():
+    """One label turns a cluster of thirty that lean the other way."""
+    feats, cluster = clusters()
+    leaning = sure(cluster)
+    leaning[cluster == 0] = torch.tensor([0.45, 0.55])
+    said = one_says(leaning, feats)
+    assert (lesson(said, {}).labels == 1).all()
+    found = lesson(said, {'0.png': 0}).labels
+    assert torch.equal(found, cluster)
 
 
 def test_labels_are_balanced_where_there_is_a_prior():
@@ -50,9 +68,43 @@ def test_labels_are_balanced_where_there_is_a_prior():
     feats, cluster = clusters()
     leaning = sure(cluster)
     leaning[cluster == 1] = torch.tensor([0.55, 0.45])
-    assert (lesson(leaning, [feats], {}) == 0).all()
-    found = lesson(leaning, [feats], {}, uniform_prior(2))
-    assert torch.equal(found, cluster)
+    said = one_says(leaning, feats)
+    assert (lesson(said, {}).labels == 0).all()
+    found = lesson(said, {}, uniform_prior(2))
+    assert torch.equal(found.labels, cluster)
+
+
+def test_what_was_said_of_some_of_the_images():
+    """In another order, and without the edges to the others."""
+    feats, cluster = clusters()
+    said = one_says(sure(cluster), feats)
+    names = ['9.png', '2.png', '4.png', '7.png']
+    some = said.only(names)
+    assert some.names == names
+    assert torch.equal(some.probs, said.probs[[9, 2, 4, 7]])
+    assert torch.equal(some.votes, said.votes[:, [9, 2, 4, 7]])
+    for row, (name, near) in enumerate(zip(names, some.near, strict=True)):
+        place = int(name.removesuffix('.png'))
+        for k, (weight, other) in enumerate(
+            zip(some.cosine[row], near, strict=True)
+        ):
+            was = f'{said.near[place, k]}.png'
+            if was in names:
+                assert names[other] == was
+                assert weight == said.cosine[place, k]
+            else:
+                assert weight == 0
+    assert lesson(some, {}).labels.tolist() == [1, 0, 0, 1]
+
+
+def test_images_that_have_gone_say_nothing():
+    feats, cluster = clusters()
+    probs = torch.stack([sure(cluster)] * 2)
+    probs[1, 3] = float('nan')
+    said = said_of(list(map(str, range(60))), probs, [feats, feats])
+    assert len(said.names) == 59 and '3' not in said.names
+    assert said.votes.shape == (2, 59) and said.near.max() == 58
+    assert not said.probs.isnan().any()
 
 
 def test_who_is_taught_what(tmp_path):
@@ -80,7 +132,8 @@ def test_who_is_taught_what(tmp_path):
         images=SimpleNamespace(names=names),
         prior=None,
     )
-    written = Config.fromfile(write_lesson(job, probs, [feats]))
+    said = said_of(names, probs[None], [feats])
+    written = Config.fromfile(write_lesson(job, lesson_of(job, said)))
     lines = (tmp_path / 'taught.txt').read_text().splitlines()
     found = dict(line.rsplit(' ', 1) for line in lines)
     expected = dict(zip(names, map(str, cluster.tolist()), strict=True))

@@ -3,16 +3,15 @@
 import pytest
 import torch
 
+from must_mm.adapt.lesson import lesson
 from must_mm.adapt.predict import Seen, predictions
+from must_mm.adapt.said import said_of
 from must_mm.adapt.trust import (
-    calibrated_runs,
-    doubt,
     ranks,
     rejected,
     reliability,
     strangeness,
     temperature_of,
-    together,
     trust_of,
 )
 from must_mm.evaluation.calibration import calibrated
@@ -62,36 +61,6 @@ def test_ranks():
     assert found.tolist() == [0.5, 0, 0.25, 0.75]
 
 
-def test_doubt_is_more_where_anything_speaks_against():
-    start = seen()
-    probs = calibrated(start.logits, 1)
-    agreed = torch.ones(60).double()
-    sure = doubt(probs, agreed, start)
-    assert (sure >= 0).all() and (sure <= 1).all()
-    agreed[5] = 1 / 3
-    probs[8] = probs[7]  # of another class than the start says
-    found = doubt(probs, agreed, start)
-    assert found[5] > sure[5] and found[8] > sure[8]
-    same = [k for k in range(57) if k not in (5, 8)]
-    # neighbours of the eighth are unsettled, too
-    assert (found[same] >= sure[same] - 1e-12).all()
-
-
-def test_runs_speak_together():
-    runs = [seen(seed=k) for k in range(3)]
-    each = calibrated_runs(runs, [2.0, 2.0, 2.0])
-    probs, best = together(each)
-    expected = sum(calibrated(run.logits, 2) for run in runs) / 3
-    torch.testing.assert_close(probs, expected)
-    assert 0 <= best < 3
-    each[1, 5] = float('nan')  # an image that went while they were asked
-    probs, same = together(each)
-    assert probs[5].isnan().all() and same == best
-    one, first = together(calibrated_runs(runs[:1], [2.0]))
-    torch.testing.assert_close(one, calibrated(runs[0].logits, 2))
-    assert first == 0
-
-
 def test_what_is_said(tmp_path):
     start = seen()
     probs = calibrated(start.logits, 3)
@@ -106,7 +75,9 @@ def test_what_is_said(tmp_path):
         {'9.png': 2},
     )
     assert (found[9].label, found[9].confidence) == (2, 1)
-    trust = trust_of(found, start, start, probs, 3.0, 1, 12, leave_out=[9])
+    names = [p.name for p in found]
+    taught = lesson(said_of(names, probs[None], [start.features]), {})
+    trust = trust_of(found, start, probs, taught, 3.0, 1, 12, ['9.png'])
     asked = [int(image.prediction.name[:-4]) for image in trust.review]
     assert len(set(asked)) == 12 and not {7, 9} & set(asked)
     assert {image.guesses[0] for image in trust.review} == {0, 1, 2}

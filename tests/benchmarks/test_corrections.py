@@ -13,16 +13,26 @@ from benchmarks.accuracy.views import masks_of
 from benchmarks.corrections import command, taught, training
 from benchmarks.corrections.choice import by_chance, by_review
 from benchmarks.corrections.table import table
-from benchmarks.corrections.training import Job, Result, prior_of, train_on
+from benchmarks.corrections.training import Job, go_on, prior_of
 from benchmarks.corrections.views import LabelledViews
+from must_mm.adapt.lesson import lesson
+from must_mm.adapt.said import said_of
 from must_mm.datasets.seeding import EpochIndex
 from tests.adapt.test_trust import seen
 
 
 def test_review_asks_for_other_images_than_chance():
     start = seen()
-    asked = by_review(start, start, 12, 0)
-    assert len(set(asked)) == 12 and 7 not in asked  # a copy of the third
+    said = said_of(
+        list(map(str, range(60))),
+        start.probabilities[None],
+        [start.features],
+    )
+    draw = torch.Generator().manual_seed(0)
+    pixels = torch.randint(256, (60, 3, 32, 32), generator=draw).byte()
+    pixels[7] = pixels[3]
+    asked = by_review(lesson(said, {}), pixels, 59)
+    assert len(set(asked)) == 59 and 7 not in asked  # a copy of the third
     few, many = by_chance(60, 5, 3), by_chance(60, 20, 3)
     assert many[:5] == few and len(set(many)) == 20
     assert by_chance(60, 5, 4) != few
@@ -71,30 +81,25 @@ def balanced() -> Config:
 
 def test_it_goes_on_for_a_third(tmp_path):
     cfg = balanced()
-    train_on(cfg, tmp_path / 'a.pth', [(3, 1)])
+    go_on(cfg, tmp_path / 'a.pth')
     assert cfg.train_cfg.max_epochs == cfg.param_scheduler.end == 10
     (teacher,) = (h for h in cfg.custom_hooks if h.type == 'EMATeacherHook')
     # a sixth of 100 steps
     assert teacher.decay_start == teacher.decay_end == pytest.approx(0.94)
     assert cfg.load_from == str(tmp_path / 'a.pth')
-    assert cfg.train_dataloader.dataset.type == 'LabelledViews'
-    assert cfg.model.label_loss.type == 'LabelLoss'
-    alone = balanced()
-    train_on(alone, tmp_path / 'a.pth', [])
-    assert alone.train_dataloader.dataset.type == 'RenderedViews'
-    assert 'label_loss' not in alone.model
 
 
-def test_the_prior_is_asked_as_in_must_adapt(tmp_path, monkeypatch):
+def test_the_prior_is_asked_as_in_must_adapt(monkeypatch):
     monkeypatch.setattr(training, 'CLASSES', 3)
     one = seen(2.0)
-    rare = torch.cat([torch.arange(57)[torch.arange(57) % 3 != 2]] * 1)
-    uneven = one.only(rare)
-    result = Result(tmp_path, uneven, uneven)
-    known = [(n, int(rare[n]) % 3) for n in range(len(rare))]
-    shares = prior_of(result, known)
-    assert shares[2] < 0.05 and sum(shares) == pytest.approx(1)
-    assert prior_of(result, []) is None
+    rare = torch.arange(57)[torch.arange(57) % 3 != 2]
+    uneven = accuracy.Predicted(
+        one.logits[rare], one.features[rare], one.mixed, one.mixed_labels
+    )
+    known = {n: int(rare[n]) % 3 for n in range(len(rare))}
+    shares = prior_of(uneven, known)
+    assert shares[2] < 0.05 and float(shares.sum()) == pytest.approx(1)
+    assert prior_of(uneven, {}).tolist() == pytest.approx([1 / 3] * 3)
 
 
 def result(count, choice, draw, test, wrong=0):
@@ -169,7 +174,8 @@ def test_runs_teach_where_there_are_enough(tmp_path):
         torch.save(dict(train=kept, val=kept, test=kept), path)
     found = taught.choices(taught.teachers(tmp_path, pupil, 'test'))
     assert found['mean of runs'] > found['average run']
-    kept = taught.labels_of(tmp_path, pupil)
+    together = taught.said_together(tmp_path, pupil)
+    kept = lesson(together, {}).labels
     assert (kept == labels).double().mean() >= found['mean of runs'] / 100
     nine = taught.judged_alone(
         taught.teachers(tmp_path, pupil, 'test')[0], tuple(range(9))

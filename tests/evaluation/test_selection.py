@@ -1,84 +1,57 @@
-"""What is asked for: every class, hidden clusters, nothing twice."""
+"""What is asked for: large doubts, hidden clusters, nothing twice."""
 
 import pytest
 import torch
 
-from must_mm.evaluation.selection import (
-    budgets,
-    choose_for_review,
-    neighbour_doubt,
-    representatives,
-)
+from must_mm.evaluation.propagation import neighbour_graph
+from must_mm.evaluation.selection import choose_for_review
+from must_mm.models.neighbour_prior import nearest_others
 
 
 @pytest.fixture
-def hidden():
-    """Three classes on axes of their own; the third is called the first.
-
-    Surely so: no doubt gives it away, only the features do.
-    """
+def groups():
+    """90 images in three clusters, and their neighbourhoods."""
     generator = torch.Generator().manual_seed(0)
-    truth = torch.arange(90) % 3
-    features = torch.eye(3)[truth]
+    cluster = torch.arange(90) % 3
+    features = torch.eye(3)[cluster]
     features = features + 0.1 * torch.randn(90, 3, generator=generator)
-    return features, truth, torch.where(truth == 2, 0, truth)
+    return neighbour_graph(*nearest_others(features, 10)), cluster
 
 
-def test_a_lost_class_is_met(hidden):
-    features, truth, labels = hidden
-    chosen = choose_for_review(features, torch.zeros(90), labels, 3)
-    assert set(truth[chosen].tolist()) == {0, 1, 2}
+def test_every_cluster_is_met(groups):
+    """Even where nothing is in doubt: a class may be lost for sure."""
+    graph, cluster = groups
+    chosen = choose_for_review(graph, torch.zeros(90), 3)
+    assert set(cluster[chosen].tolist()) == {0, 1, 2}
+
+
+def test_the_largest_doubt_comes_first_and_is_settled(groups):
+    graph, cluster = groups
+    doubt = torch.tensor([0.1, 0.5, 0.45])[cluster]
+    chosen = choose_for_review(graph, doubt, 2)
+    assert cluster[chosen].tolist() == [1, 2]
 
 
 @pytest.mark.parametrize('count', [0, 1, 2, 5, 20, 90, 200])
-def test_as_many_as_asked_for_and_none_twice(hidden, count):
-    features, _, labels = hidden
+def test_as_many_as_asked_for_and_none_twice(groups, count):
+    graph, _ = groups
     doubt = torch.rand(90, generator=torch.Generator().manual_seed(1))
-    chosen = choose_for_review(features, doubt, labels, count)
+    chosen = choose_for_review(graph, doubt, count)
     assert len(chosen) == len(set(chosen)) == min(count, 90)
-    assert chosen == choose_for_review(features, doubt, labels, count)
+    assert chosen == choose_for_review(graph, doubt, count)
+    # more of them hold those of fewer
+    assert chosen == choose_for_review(graph, doubt, 90)[:count]
 
 
-def test_what_is_left_out_is_not_asked_for(hidden):
-    features, _, labels = hidden
+def test_what_is_left_out_is_not_asked_for(groups):
+    graph, _ = groups
     out = set(range(0, 90, 2))
-    chosen = choose_for_review(features, torch.ones(90), labels, 45, out)
+    chosen = choose_for_review(graph, torch.ones(90), 45, out)
     assert not set(chosen) & out and len(chosen) == 45
 
 
-def test_the_budget_by_hand():
-    mass = torch.tensor([8.0, 2.0, 0.1, 0.0])
-    there = torch.tensor([100, 100, 1, 0])
-    assert budgets(mass, there, 2) == [1, 1, 0, 0]
-    # one each, then 8/2, 8/3, ... against 2/2
-    assert budgets(mass, there, 7) == [5, 1, 1, 0]
-    assert sum(budgets(mass, there, 500)) == 201
-
-
-def test_doubtful_images_draw_the_centres():
-    """Two clumps and one centre: it lies in the heavier one."""
-    features = torch.eye(2).repeat_interleave(10, 0)
-    weights = torch.tensor([1.0] * 10 + [9.0] * 10)
-    assert representatives(features, weights, 1)[0] >= 10
-    both = representatives(features, weights, 2)
-    assert both[0] >= 10 > both[1]
-
-
-def test_copies_of_one_image_can_be_clustered():
-    features = torch.ones(8, 3)
-    chosen = choose_for_review(
-        features, torch.zeros(8), torch.zeros(8).long(), 3
-    )
-    assert 1 <= len(chosen) <= 3
-
-
-def test_neighbours_of_another_class(hidden):
-    features, truth, labels = hidden
-    assert neighbour_doubt(features, truth).max() == 0
-    wrong = truth.clone()
-    wrong[6] = 1
-    doubt = neighbour_doubt(features, wrong)
-    assert doubt[6] == 1 and doubt.argmax() == 6
-    assert neighbour_doubt(features[:2], torch.tensor([0, 1])).tolist() == [
-        1, 1,
-    ]  # fmt: skip
+def test_images_without_neighbours():
+    """Nothing is alike: the most doubtful is asked for."""
+    graph = neighbour_graph(torch.zeros(4, 2), torch.tensor([[1, 2]] * 4))
+    doubt = torch.tensor([0.2, 0.9, 0.1, 0.4])
+    assert choose_for_review(graph, doubt, 3) == [1, 3, 0]
