@@ -30,6 +30,7 @@ PAGES = [
     *sorted((ROOT / 'docs').glob('*.md')),
     *sorted((ROOT / 'docs' / 'notebooks').glob('*.md')),
     *sorted((ROOT / 'configs').glob('*/README.md')),
+    *sorted((ROOT / 'benchmarks').rglob('*.md')),
 ]
 #: Whose commands run one after the other, in one folder.
 STORY = [ROOT / 'README.md', ROOT / 'docs' / 'get_started.md']

@@ -1,4 +1,4 @@
-"""The figures in README and docs/accuracy.md, from the file of results.
+"""The figures on the pages, from the file of results.
 
 ``python tools/benchmark.py accuracy ROOT --pages`` writes them anew.
 """
@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from statistics import mean, stdev
 
@@ -17,6 +18,8 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 RESULTS = Path(__file__).with_name('results.jsonl')
 #: Of students that three runs teach, see ``benchmarks/corrections/taught.py``.
 TAUGHT = Path(__file__).with_name('taught.jsonl')
+#: Page of all runs, below the repository.
+ALL_RUNS = Path('benchmarks', 'accuracy', 'README.md')
 #: What a row of README's table is called, and its task.
 ROWS = {
     'handwritten digits': 'digits',
@@ -37,25 +40,61 @@ def readme_row(name: str, results: list[dict], taught: list[dict]) -> str:
         results: See :func:`read_results`.
         taught: The same, of students that three runs teach.
     """
-    runs = [one for one in results if one['task'] == ROWS[name]]
+    start, found = _found(ROWS[name], results, taught)
+    counts = sorted(
+        {len(found[setting]) for setting in COLUMNS if found[setting]}
+    )
+    said = '–'.join(map(str, counts[:1] + counts[1:][-1:]))
+    who = f'[ours](docs/accuracy.md), {said} run{"s" * (said != "1")}'
+    cells = [f'{start:.1f}', *_cells(found, start)]
+    return '| ' + ' | '.join([name, *cells, who]) + ' |'
+
+
+def summary_table(results: list[dict], taught: list[dict]) -> str:
+    """Format all tasks, test part, a line each; see :func:`readme_row`."""
+    # torch, which the command line does without
+    from .tasks import TASKS
+
+    rows = []
+    for task in TASKS:
+        if not any(one['task'] == task for one in results):
+            continue
+        start, found = _found(task, results, taught)
+        alone, published, even, lesson = _cells(found, start)
+        lowest = [
+            f'{min(found[name]):.1f}' if found[name] else ''
+            for name in ('balanced', 'taught')
+        ]
+        rows.append(
+            [task, f'{start:.1f}', alone, published]
+            + [even, lowest[0], lesson, lowest[1]]
+        )
+    titles = ['task', 'start', 'self-training', 'published', 'balanced']
+    return text.table([*titles, 'min', 'taught', 'min'], rows)
+
+
+def _found(
+    task: str, results: list[dict], taught: list[dict]
+) -> tuple[float, dict[str, list[float]]]:
+    """Mean accuracy of the starts; accuracies by setting, and ``taught``."""
+    runs = [one for one in results if one['task'] == task]
     starts = {of_run(run): accuracy(run, 'test', 'start') for run in runs}
-    start = mean(starts.values())
     found = {
         setting: [
             accuracy(run, 'test') for run in runs if run['setting'] == setting
         ]
         for setting in COLUMNS
     }
-    best = max(mean(values) for values in found.values() if values)
-    counts = sorted({len(values) for values in found.values() if values})
-    # of another machine, which is not to be compared to a point
     found['taught'] = [
-        one['test']['taught'] for one in taught if one['task'] == ROWS[name]
+        one['test']['taught'] for one in taught if one['task'] == task
     ]
-    cells = [_cell(values, best, start) for values in found.values()]
-    said = '–'.join(map(str, counts[:1] + counts[1:][-1:]))
-    who = f'[ours](docs/accuracy.md), {said} run{"s" * (said != "1")}'
-    return '| ' + ' | '.join([name, f'{start:.1f}', *cells, who]) + ' |'
+    return mean(starts.values()), found
+
+
+def _cells(found: dict[str, list[float]], start: float) -> list[str]:
+    # what is taught is of another machine, not to be compared to a point
+    best = max(mean(found[one]) for one in COLUMNS if found[one])
+    return [_cell(values, best, start) for values in found.values()]
 
 
 def _cell(values: list[float], best: float, start: float) -> str:
@@ -80,8 +119,22 @@ def with_rows(readme: str, results: list[dict], taught: list[dict]) -> str:
     return readme
 
 
+def with_summary(page: str, results: list[dict], taught: list[dict]) -> str:
+    """Return docs/accuracy.md with its table anew."""
+    content = f'{summary_table(results, taught)}\n'
+    return _between(page, 'summary', lambda _: content)
+
+
+def _between(page: str, mark: str, content: Callable) -> str:
+    place = re.compile(_BETWEEN.format(mark), re.DOTALL)
+    page, count = place.subn(content, page)
+    if count != 1:
+        raise ValueError(f'the page has no <!-- {mark} --> of its own')
+    return page
+
+
 def with_tables(page: str, results: list[dict], taught: list[dict]) -> str:
-    """Return docs/accuracy.md with the tables between its marks anew.
+    """Return the page of all runs with the tables between its marks anew.
 
     Those parts of the data are shown that it shows already.
     """
@@ -106,12 +159,7 @@ def with_tables(page: str, results: list[dict], taught: list[dict]) -> str:
         ('taught', lambda _: f'{taught_table(taught)}\n'),
         ('variants', lambda _: f'{variants_table(results)}\n'),
     ):
-        place = re.compile(_BETWEEN.format(mark), re.DOTALL)
-        page, count = place.subn(content, page)
-        if count != 1:
-            raise ValueError(
-                f'docs/accuracy.md has no <!-- {mark} --> of its own'
-            )
+        page = _between(page, mark, content)
     return page
 
 
@@ -156,10 +204,11 @@ def variants_table(results: list[dict]) -> str:
 
 
 def write_pages() -> None:
-    """Write the figures of :data:`RESULTS` into both pages."""
+    """Write the figures of :data:`RESULTS` into the pages."""
     results, taught = read_results(RESULTS), read_results(TAUGHT)
     for path, change in (
         (REPOSITORY / 'README.md', with_rows),
-        (REPOSITORY / 'docs' / 'accuracy.md', with_tables),
+        (REPOSITORY / 'docs' / 'accuracy.md', with_summary),
+        (REPOSITORY / ALL_RUNS, with_tables),
     ):
         path.write_text(change(path.read_text(), results, taught))

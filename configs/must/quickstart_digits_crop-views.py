@@ -1,7 +1,7 @@
 # The quickstart with the views of the published recipes (must_views.py).
 #
 # Paper: https://arxiv.org/abs/2206.02967
-# Measured: docs/performance_notes.md, "In training"
+# Measured: benchmarks/performance.md, "In training"
 # Command: python tools/train.py configs/must/quickstart_digits_crop-views.py
 _base_ = ['quickstart_digits.py']
 

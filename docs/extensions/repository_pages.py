@@ -15,6 +15,9 @@ ROOT = DOCS.parent
 ELSEWHERE = {
     'CHANGELOG.md': 'repository/changelog.md',
     'CONTRIBUTING.md': 'repository/contributing.md',
+    'benchmarks/README.md': 'repository/figures.md',
+    'benchmarks/accuracy/README.md': 'repository/accuracy.md',
+    'benchmarks/performance.md': 'repository/performance.md',
     'configs/mae_ct/README.md': 'recipes/mae_ct.md',
     'configs/must/README.md': 'recipes/must.md',
 }

@@ -35,6 +35,11 @@ def test_readme_has_the_kept_results():
 
 def test_the_page_has_the_kept_results():
     page = (ROOT / 'docs' / 'accuracy.md').read_text()
+    assert pages.with_summary(page, *kept()) == page, AGAIN
+
+
+def test_the_page_of_all_runs_has_them():
+    page = (ROOT / pages.ALL_RUNS).read_text()
     assert pages.with_tables(page, *kept()) == page, AGAIN
 
 
@@ -46,6 +51,12 @@ def test_a_row_says_mean_spread_best_and_loss():
         result('balanced', 0, 10.0, task='mnist'),
     ]
     taught = [dict(task='digits', test=dict(taught=94.5))]
+    lines = pages.summary_table(runs, taught).splitlines()
+    assert cells(lines[2]) == [
+        'digits', '71.0', '', '60.0: loses', '**95.0 ± 1.4**', '94.0',
+        '94.5', '94.5',
+    ]  # fmt: skip
+    assert cells(lines[3])[4:] == ['**10.0**: loses', '10.0', '', '']
     assert cells(pages.readme_row('handwritten digits', runs, taught)) == [
         'handwritten digits', '71.0', '', '60.0: loses', '**95.0 ± 1.4**',
         '94.5', '[ours](docs/accuracy.md), 1–2 runs',
@@ -59,14 +70,19 @@ def test_the_command_writes_the_pages(tmp_path, monkeypatch):
     marks = '<!-- tables -->\nTest parts:\n\n?\n<!-- /tables -->\n'
     marks += '<!-- taught -->\n?\n<!-- /taught -->\n'
     marks += '<!-- variants -->\n?\n<!-- /variants -->'
-    (tmp_path / 'docs' / 'accuracy.md').write_text(marks)
+    every = tmp_path / pages.ALL_RUNS
+    every.parent.mkdir(parents=True)
+    every.write_text(marks)
+    summary = tmp_path / 'docs' / 'accuracy.md'
+    summary.write_text('<!-- summary -->\n?\n<!-- /summary -->\n')
     monkeypatch.setattr(pages, 'REPOSITORY', tmp_path)
     command.main([str(tmp_path), '--pages'])
     readme = (tmp_path / 'README.md').read_text()
     assert readme.startswith('before\n') and readme.endswith('after\n')
     assert '?' not in readme
-    page = (tmp_path / 'docs' / 'accuracy.md').read_text()
+    page = every.read_text()
     assert '| digits | balanced |' in page and 'Validation' not in page
+    assert '| digits | ' in summary.read_text()
 
 
 def test_variants_stand_beside_the_balanced_runs():
