@@ -1,6 +1,8 @@
 """The generated config: what it says is what is meant."""
 
 import open_clip
+from dataclasses import replace
+
 import pytest
 import torch
 from mmengine.config import Config
@@ -97,6 +99,21 @@ def test_epochs_of_an_own_config(own, data):
     own_config(path, data, workers=0)
     with pytest.raises(ValueError, match='--epochs: param_scheduler of'):
         own_config(path, data, workers=0, epochs=7)
+
+
+def test_an_own_config_goes_on_for_a_third(own, data, tmp_path):
+    after = replace(data, after=tmp_path / 'a.pth')
+    whole = own_config(own(), data, workers=0)['train_cfg']['max_epochs']
+    cfg = own_config(own(), after, workers=0)
+    assert cfg['load_from'] == str(tmp_path / 'a.pth')
+    assert cfg['train_cfg']['max_epochs'] == round(whole / 3) > 1
+    assert cfg['param_scheduler']['end'] == round(whole / 3)
+    cfg = own_config(own(), after, workers=0, epochs=7)
+    assert cfg['train_cfg']['max_epochs'] == 7
+    # whose length cannot be told
+    steps = [dict(type='LinearLR'), dict(type='StepLR')]
+    cfg = own_config(own(param_scheduler=steps), after, workers=0)
+    assert cfg['train_cfg']['max_epochs'] == whole
 
 
 @pytest.mark.parametrize(

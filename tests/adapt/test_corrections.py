@@ -181,6 +181,15 @@ def test_corrections_go_on_from_the_result(first, labelled, photos):
     assert cfg.model.label_loss.type == 'LabelLoss'
     assert cfg.train_dataloader.sampler.type == 'LabelledShareSampler'
     assert 'loss_lab' in after.curves
+    # nothing is trained but what is exported, and the runs are remembered
+    assert not list((new / 'run').glob('epoch_*.pth'))
+    assert finished(new).parent.name == 'run-taught'
+    assert after.trust.runs == 2
+    assert {p.agreement for p in after.predictions} <= {0.0, 0.5, 1.0}
+    taught = (new / 'taught.txt').read_text().splitlines()
+    assert {f'{n} {CLASSES.index(n.split("/")[0])}' for n in names} <= set(
+        taught
+    )
     # what a person said is what is said
     table = {row['path']: row for row in rows(new / 'predictions.csv')}
     for name in names:
@@ -235,6 +244,63 @@ def test_a_stopped_correction_ends_like_an_uninterrupted_one(
         load_tensors(exported(copy / 'corrected-1')) for copy in copies
     )
     assert_same_tensors(stopped, whole)
+
+
+def copy_of(first, tmp_path):
+    copy = tmp_path / 'copy'
+    shutil.copytree(
+        first[0], copy, ignore=shutil.ignore_patterns('corrected-*')
+    )
+    return copy
+
+
+def test_a_correction_that_goes_wrong_is_undone(first, tmp_path, monkeypatch):
+    """Exported is what was corrected, not the start."""
+    out = copy_of(first, tmp_path)
+    file, _ = label(out, 4)
+    goes_wrong(monkeypatch, 'all are cats')
+    result = resume(out, file)
+    assert 'all are cats' in result.fallback
+    undone = load_tensors(exported(out / 'corrected-1'))
+    assert_same_tensors(undone, load_tensors(exported(out)))
+
+
+def test_what_the_runs_have_said_is_needed(first, tmp_path):
+    out = copy_of(first, tmp_path)
+    file, _ = label(out, 4)
+    (out / 'said.pth').unlink()
+    with pytest.raises(ValueError, match='said.pth is gone.*--labels'):
+        resume(out, file)
+
+
+def test_a_single_run_is_corrected(adapted, tmp_path):
+    out = copy_of(adapted, tmp_path)
+    file, names = label(out, 4)
+    result = resume(out, file)
+    assert result.trust.runs == 1
+    assert finished(out / 'corrected-1').parent.name == 'run-taught'
+    table = {row['path']: row for row in rows(out / 'predictions.csv')}
+    found = {p.name: p for p in result.predictions}
+    assert found.keys() == table.keys()
+    assert {n for n, p in found.items() if p.note == 'labelled'} == set(names)
+
+
+def test_labels_of_other_images_train_runs(
+    first, options, photos, labelled, tmp_path
+):
+    """What was said of the first images says nothing of these."""
+    out = tmp_path / 'out'
+    other = tmp_path / 'other'
+    shutil.copytree(photos, other)
+    file, _ = label(first[0], 4)
+    result = adapt(
+        **{**options, 'images': str(other)},
+        out=str(out),
+        after=str(first[0]),
+        labels=str(file),
+    )
+    assert list((out / 'run').glob('epoch_*.pth'))
+    assert result.settings['runs'] == '1' and result.corrected
 
 
 def test_labels_from_the_beginning(options, tmp_path):

@@ -1,5 +1,6 @@
 """How many runs there are, how long they take, and what is said of it."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -47,3 +48,9 @@ def test_what_is_said_of_runs():
     )
     assert plan(7200)._runs(task()) == '1: 3 would take 8.0 h'
     assert plan(7200)._runs(task(1)) == '1'
+
+
+def test_a_correction_is_one_training():
+    found = replace(plan(100, 2), corrects=True)
+    assert found.seconds(3) == pytest.approx(100)
+    assert found._runs(task(3)).startswith('none: ')
