@@ -1,8 +1,8 @@
 """The generated config: what it says is what is meant."""
 
-import open_clip
 from dataclasses import replace
 
+import open_clip
 import pytest
 import torch
 from mmengine.config import Config
