@@ -18,6 +18,8 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 RESULTS = Path(__file__).with_name('results.jsonl')
 #: Of students that three runs teach, see ``benchmarks/corrections/taught.py``.
 TAUGHT = Path(__file__).with_name('taught.jsonl')
+#: Of results that labels correct, see ``benchmarks/corrections``.
+CORRECTED = RESULTS.parent.with_name('corrections') / 'results.jsonl'
 #: Page of all runs, below the repository.
 ALL_RUNS = Path('benchmarks', 'accuracy', 'README.md')
 #: What a row of README's table is called, and its task.
@@ -125,6 +127,14 @@ def with_summary(page: str, results: list[dict], taught: list[dict]) -> str:
     return _between(page, 'summary', lambda _: content)
 
 
+def with_corrections(page: str, corrected: list[dict]) -> str:
+    """Return docs/adapt.md with its curves of corrections anew."""
+    from ..corrections.table import curves
+
+    content = f'{curves(corrected, "test")}\n'
+    return _between(page, 'corrections', lambda _: content)
+
+
 def _between(page: str, mark: str, content: Callable) -> str:
     place = re.compile(_BETWEEN.format(mark), re.DOTALL)
     page, count = place.subn(content, page)
@@ -133,12 +143,18 @@ def _between(page: str, mark: str, content: Callable) -> str:
     return page
 
 
-def with_tables(page: str, results: list[dict], taught: list[dict]) -> str:
+def with_tables(
+    page: str,
+    results: list[dict],
+    taught: list[dict],
+    corrected: list[dict],
+) -> str:
     """Return the page of all runs with the tables between its marks anew.
 
     Those parts of the data are shown that it shows already.
     """
     # torch, which the command line does without
+    from ..corrections.table import table as corrections_table
     from ..corrections.taught import taught_table
 
     compared = [run for run in results if run['setting'] in COLUMNS]
@@ -157,6 +173,10 @@ def with_tables(page: str, results: list[dict], taught: list[dict]) -> str:
     for mark, content in (
         ('tables', tables),
         ('taught', lambda _: f'{taught_table(taught)}\n'),
+        (
+            'corrections',
+            lambda _: f'{corrections_table(corrected, "test")}\n',
+        ),
         ('variants', lambda _: f'{variants_table(results)}\n'),
     ):
         page = _between(page, mark, content)
@@ -204,11 +224,15 @@ def variants_table(results: list[dict]) -> str:
 
 
 def write_pages() -> None:
-    """Write the figures of :data:`RESULTS` into the pages."""
-    results, taught = read_results(RESULTS), read_results(TAUGHT)
+    """Write the figures that are kept into the pages."""
+    results, taught, corrected = map(
+        read_results, (RESULTS, TAUGHT, CORRECTED)
+    )
     for path, change in (
-        (REPOSITORY / 'README.md', with_rows),
-        (REPOSITORY / 'docs' / 'accuracy.md', with_summary),
-        (REPOSITORY / ALL_RUNS, with_tables),
+        ('README.md', lambda page: with_rows(page, results, taught)),
+        ('docs/accuracy.md', lambda page: with_summary(page, results, taught)),
+        ('docs/adapt.md', lambda page: with_corrections(page, corrected)),
+        (ALL_RUNS, lambda page: with_tables(page, results, taught, corrected)),
     ):
-        path.write_text(change(path.read_text(), results, taught))
+        path = REPOSITORY / path
+        path.write_text(change(path.read_text()))

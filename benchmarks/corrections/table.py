@@ -84,3 +84,31 @@ def table(results: list[dict], part: str) -> str:
         ]
         rows.append(cells)
     return text.table(TITLES, rows)
+
+
+def curves(results: list[dict], part: str) -> str:
+    """Format accuracy against the number of labels, a line each choice.
+
+    Args:
+        results: What :func:`run` returns.
+        part: See :func:`table`.
+    """
+    counts = sorted({result['count'] for result in results})
+    found: dict[tuple[str, str], dict[int, list[float]]] = {}
+    for task in dict.fromkeys(result['task'] for result in results):
+        of_task = [result for result in results if result['task'] == task]
+        for choice in ('review', 'chance'):
+            for result in of_task:
+                if result['choice'] in (choice, 'nothing'):
+                    found.setdefault((task, choice), {}).setdefault(
+                        result['count'], []
+                    ).append(result['after'][part]['accuracy'])
+    rows = [
+        [task, choice]
+        + [
+            f'{mean(values[count]):.1f}' if count in values else ''
+            for count in counts
+        ]
+        for (task, choice), values in found.items()
+    ]
+    return text.table(['task', 'chosen by', *map(str, counts)], rows)

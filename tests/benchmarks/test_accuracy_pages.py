@@ -40,7 +40,10 @@ def test_the_page_has_the_kept_results():
 
 def test_the_page_of_all_runs_has_them():
     page = (ROOT / pages.ALL_RUNS).read_text()
-    assert pages.with_tables(page, *kept()) == page, AGAIN
+    corrected = read_results(pages.CORRECTED)
+    assert pages.with_tables(page, *kept(), corrected) == page, AGAIN
+    page = (ROOT / 'docs' / 'adapt.md').read_text()
+    assert pages.with_corrections(page, corrected) == page, AGAIN
 
 
 def test_a_row_says_mean_spread_best_and_loss():
@@ -69,12 +72,15 @@ def test_the_command_writes_the_pages(tmp_path, monkeypatch):
     (tmp_path / 'README.md').write_text(f'before\n{rows}\nafter\n')
     marks = '<!-- tables -->\nTest parts:\n\n?\n<!-- /tables -->\n'
     marks += '<!-- taught -->\n?\n<!-- /taught -->\n'
+    marks += '<!-- corrections -->\n?\n<!-- /corrections -->\n'
     marks += '<!-- variants -->\n?\n<!-- /variants -->'
     every = tmp_path / pages.ALL_RUNS
     every.parent.mkdir(parents=True)
     every.write_text(marks)
     summary = tmp_path / 'docs' / 'accuracy.md'
     summary.write_text('<!-- summary -->\n?\n<!-- /summary -->\n')
+    curves = tmp_path / 'docs' / 'adapt.md'
+    curves.write_text('<!-- corrections -->\n?\n<!-- /corrections -->\n')
     monkeypatch.setattr(pages, 'REPOSITORY', tmp_path)
     command.main([str(tmp_path), '--pages'])
     readme = (tmp_path / 'README.md').read_text()
@@ -83,6 +89,7 @@ def test_the_command_writes_the_pages(tmp_path, monkeypatch):
     page = every.read_text()
     assert '| digits | balanced |' in page and 'Validation' not in page
     assert '| digits | ' in summary.read_text()
+    assert '| digits | review | ' in curves.read_text()
 
 
 def test_variants_stand_beside_the_balanced_runs():
@@ -111,7 +118,7 @@ def test_a_page_without_its_place_is_named():
     with pytest.raises(ValueError, match='0 rows "handwritten digits"'):
         pages.with_rows('', [result('balanced', 0, 90.0)], [])
     with pytest.raises(ValueError, match='no <!-- tables -->'):
-        pages.with_tables('', [], [])
+        pages.with_tables('', [], [], [])
 
 
 def test_photographs_are_those_of_their_page():

@@ -12,7 +12,7 @@ from benchmarks.accuracy.settings import setting_config
 from benchmarks.accuracy.views import masks_of
 from benchmarks.corrections import command, taught, training
 from benchmarks.corrections.choice import by_chance, by_review
-from benchmarks.corrections.table import table
+from benchmarks.corrections.table import curves, table
 from benchmarks.corrections.training import Job, go_on, prior_of
 from benchmarks.corrections.views import LabelledViews
 from must_mm.adapt.lesson import lesson
@@ -136,6 +136,10 @@ def test_the_table_compares_in_pairs():
         '+4.5 ± 0.5 (2)', '+3.0 (1)', '95.0',
     ]  # fmt: skip
     assert lines[3][8:10] == ['+2.0 (1)', '']
+    assert curves(runs, 'test').splitlines()[2:] == [
+        '| digits | review | 90.5 | 95.0 |',
+        '| digits | chance | 90.5 | 93.0 |',
+    ]
     assert lines[2][8] == ''
 
 
