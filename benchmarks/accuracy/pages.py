@@ -124,7 +124,7 @@ def with_rows(readme: str, results: list[dict], taught: list[dict]) -> str:
 def with_summary(page: str, results: list[dict], taught: list[dict]) -> str:
     """Return docs/accuracy.md with its table anew."""
     content = f'{summary_table(results, taught)}\n'
-    return _between(page, 'summary', lambda _: content)
+    return _between(page, 'docs/accuracy.md', 'summary', lambda _: content)
 
 
 def with_corrections(page: str, corrected: list[dict]) -> str:
@@ -132,14 +132,14 @@ def with_corrections(page: str, corrected: list[dict]) -> str:
     from ..corrections.table import curves
 
     content = f'{curves(corrected, "test")}\n'
-    return _between(page, 'corrections', lambda _: content)
+    return _between(page, 'docs/adapt.md', 'corrections', lambda _: content)
 
 
-def _between(page: str, mark: str, content: Callable) -> str:
+def _between(page: str, name: str, mark: str, content: Callable) -> str:
     place = re.compile(_BETWEEN.format(mark), re.DOTALL)
     page, count = place.subn(content, page)
     if count != 1:
-        raise ValueError(f'the page has no <!-- {mark} --> of its own')
+        raise ValueError(f'{name} has no <!-- {mark} --> of its own')
     return page
 
 
@@ -179,7 +179,7 @@ def with_tables(
         ),
         ('variants', lambda _: f'{variants_table(results)}\n'),
     ):
-        page = _between(page, mark, content)
+        page = _between(page, str(ALL_RUNS), mark, content)
     return page
 
 

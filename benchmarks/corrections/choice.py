@@ -25,8 +25,7 @@ def by_review(lesson: Lesson, pixels: torch.Tensor, count: int) -> list[int]:
     """
     copies = torch.cat([small_copies(part) for part in pixels.split(BATCH)])
     extra = extra_copies(near_duplicates(copies.float()))
-    doubt = 1 - lesson.probs.max(dim=1).values
-    return choose_for_review(lesson.graph, doubt, count, extra)
+    return choose_for_review(lesson.graph, lesson.doubt, count, extra)
 
 
 def by_chance(total: int, count: int, seed: int) -> list[int]:

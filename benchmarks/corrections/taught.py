@@ -17,9 +17,8 @@ from statistics import mean
 import torch
 from mmengine.config import Config
 
+from must_mm.adapt import said as runs_said
 from must_mm.adapt.lesson import lesson
-from must_mm.adapt.said import Said as Of
-from must_mm.adapt.said import said_of
 from must_mm.checkpoints.plain import save_tensors
 from must_mm.models.class_prior import uniform_prior
 
@@ -93,12 +92,12 @@ def judged_alone(one: Said, judged: tuple[int, ...]) -> Said:
     return replace(one, **{name: getattr(one, name)[kept] for name in fields})
 
 
-def said_together(root: Path, pupil: Pupil) -> Of:
+def said_together(root: Path, pupil: Pupil) -> runs_said.Said:
     """What the runs of a pupil say of the images that train."""
     kept = _kept(root, pupil)
     each = together([said(one, 'train') for one in kept])
     names = [str(number) for number in range(each.shape[1])]
-    return said_of(
+    return runs_said.said_of(
         names, each, [one['train']['student']['feats'] for one in kept]
     )
 
@@ -133,8 +132,12 @@ def run(root: Path, pupil: Pupil, mnist: Path | None) -> dict:
     runner, _ = accuracy.quiet_runner(cfg)
     runner.train()
     logging.disable(logging.NOTSET)
-    save_tensors(runner.model.state_dict(), student_of(root, pupil))
     parts = accuracy.images_of(root, pupil.task, members)
+    seen = accuracy.predictions(runner.model, 'student', parts['train'][0])
+    save_tensors(
+        dict(state_dict=runner.model.state_dict(), seen=seen._asdict()),
+        student_of(root, pupil),
+    )
 
     def right(labels: torch.Tensor, truth: torch.Tensor) -> float:
         return accuracy.judge(labels, truth, members.judged)['accuracy']
@@ -151,7 +154,7 @@ def run(root: Path, pupil: Pupil, mnist: Path | None) -> dict:
 
 
 def student_of(root: Path, pupil: Pupil) -> Path:
-    """File of the weights of a student that was taught."""
+    """File of a student that was taught, and what it makes of the images."""
     return root / 'taught' / f'{pupil.task}-{pupil.start}.pth'
 
 

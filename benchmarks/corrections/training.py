@@ -12,6 +12,7 @@ from mmengine.config import Config
 
 from must_mm.adapt.lesson import lesson
 from must_mm.adapt.settings import fewer, teacher_decay
+from must_mm.adapt.shares import set_prior
 from must_mm.checkpoints.plain import load_tensors
 from must_mm.evaluation.calibration import fit_temperature
 from must_mm.evaluation.class_shares import clearly_other, estimate_shares
@@ -108,7 +109,7 @@ def run(root: Path, job: Job, mnist: Path | None) -> dict:
         teach(root, job.pupil, mnist)
     said = said_together(root, job.pupil)
     before_it = lesson(said, {}, uniform_prior(CLASSES))
-    cfg, members = learning(root, job.pupil, before_it.labels, mnist)
+    _, members = learning(root, job.pupil, before_it.labels, mnist)
     parts = accuracy.images_of(root, job.task, members)
     truth, pixels = members.labels, parts['train'][0]
     chosen = []
@@ -117,15 +118,18 @@ def run(root: Path, job: Job, mnist: Path | None) -> dict:
     elif job.choice == REVIEW:
         chosen = by_review(before_it, pixels, job.count)
     known = {place: int(truth[place]) for place in chosen}
-    go_on(cfg, student)
-    cfg.randomness.seed = TOGETHER + 1 + job.draw
-    runner, _ = accuracy.quiet_runner(cfg)
-    runner.model.load_state_dict(load_tensors(student))
-    result = accuracy.predictions(runner.model, 'student', pixels)
+    kept = load_tensors(student)
+    result = accuracy.Predicted(**kept['seen'])
     prior = prior_of(result, known)
     named = {str(place): label for place, label in known.items()}
     labels = lesson(said, named, prior).labels
-    runner.train_dataloader.dataset.known = dict(enumerate(labels.tolist()))
+    cfg, _ = learning(root, job.pupil, labels, mnist)
+    go_on(cfg, student)
+    if not torch.equal(prior, uniform_prior(CLASSES)):
+        set_prior(cfg, prior.tolist())
+    cfg.randomness.seed = TOGETHER + 1 + job.draw
+    runner, _ = accuracy.quiet_runner(cfg)
+    runner.model.load_state_dict(kept['state_dict'])
     # the labelled ones are known: they are not judged
     rest = torch.ones(len(truth), dtype=torch.bool)
     rest[chosen] = False

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import compress
 from pathlib import Path
 from typing import TextIO
 
@@ -49,7 +50,8 @@ class Answer:
         said: What they say together; of a correction, those of before.
         lesson: What the images are to be called by that.
         runs: Those that are asked; of a correction, none.
-        speaker: The run that agrees best with all.
+        speaker: The run that agrees best with all; of a correction, the
+            student.
         taught: The student that they have taught, if there is one.
         warnings: What went wrong on the way.
     """
@@ -102,14 +104,16 @@ def ask(
     probs = calibrated_runs(
         [run.said[0] for run in runs], [run.temperature for run in runs]
     )
-    feats = [run.said[0].features for run in runs]
-    said = said_of(job.images.names, probs, feats)
     there = ~probs.isnan().any(dim=2).any(dim=0)
+    probs = probs[:, there]
+    names = list(compress(job.images.names, there.tolist()))
+    feats = [run.said[0].features[there] for run in runs]
+    said = said_of(names, probs, feats)
     return Answer(
         said,
         lesson_of(job, said),
         runs,
-        runs[spokesman(probs[:, there])],
+        runs[spokesman(probs)],
         warnings=tuple(warnings),
     )
 
@@ -148,14 +152,19 @@ def correct(job: Job, before: Passes, screen: TextIO) -> Answer:
         before: What the start made of the images.
         screen: Where to show the progress.
     """
-    here = set(job.images.names)
-    said = recall(Path(job.task.options.after))
-    said = said.only([name for name in said.names if name in here])
+    names = job.images.names
+    said = recall(Path(job.task.options.after), names)
     lesson = lesson_of(job, said)
     config, taught = _learn(job, lesson, 0, 'what the labels teach', screen)
     seed = job.task.options.seed
-    taught = _sound(job, taught, config, seed, 'corrected', before, screen)
-    return Answer(said, lesson, [], taught, taught)
+    taught = _sound(job, taught, config, seed, 'it', before, screen)
+    new, warnings = len(set(names) - set(said.names)), ()
+    if new:
+        warnings = (
+            f'{new} images are new since the runs: no run was asked about '
+            'them, and they are not asked for; adapt anew to include them',
+        )
+    return Answer(said, lesson, [], taught, taught, warnings)
 
 
 def _learn(
@@ -170,7 +179,7 @@ def _learn(
     config, folder = write_lesson(job, lesson), job.out / FOLDER
     seed = job.task.options.seed + later
     checkpoint = train(config, folder, screen, seed)
-    return config, _asked(job, folder, checkpoint, 'taught', screen)
+    return config, _asked(job, folder, checkpoint, 'what it says', screen)
 
 
 def _sound(

@@ -12,6 +12,7 @@ from .labels import Known, not_measured, read_labels, save
 from .lists import write_text
 from .plan import TRAINED, Images
 from .predict import LABELLED, REJECTED, Seen
+from .said import recall
 from .task import Task
 from .trust import rejected
 
@@ -61,10 +62,30 @@ def finished(out: Path) -> Path:
     return checkpoint
 
 
-def corrects(task: Task, known: Known) -> bool:
-    """Whether what is known corrects a result of the same images."""
-    after = task.options.after
-    return bool(known and after and load(Path(after)).folder == task.folder)
+def corrects(task: Task, images: Images, known: Known) -> bool:
+    """Whether the labels that are given correct a result.
+
+    They do if they are of images of the folder that it was made of: its runs
+    have said something of them.
+
+    Raises:
+        ValueError: If it has other classes, or is not whole.
+    """
+    options = task.options
+    if not (options.after and options.labels):
+        return False
+    out = Path(options.after)
+    before = load(out)
+    given = known.labels.keys() | known.none
+    if before.folder != task.folder or given.isdisjoint(images.names):
+        return False
+    if list(before.classes) != task.classes:
+        raise ValueError(
+            f'--after {out}: its classes are {before.classes}, not '
+            f'{task.classes}: labels cannot correct it. Leave --after out'
+        )
+    recall(out, images.names)
+    return True
 
 
 def known_labels(task: Task, images: Images, out: Path) -> Known:
@@ -100,6 +121,8 @@ def keep_labels(task: Task, known: Known, out: Path) -> Task:
     write_lines(
         out / LABELS, [f'{n} {k}' for n, k in sorted(known.labels.items())]
     )
+    if not task.options.labels:  # they are those of before
+        return task
     options = replace(task.options, labels=str(out / KNOWN))
     return replace(task, options=options)
 

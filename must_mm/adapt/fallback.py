@@ -82,6 +82,8 @@ def undo(runner: Runner, found: str, sound: Path | None = None) -> Path:
     checkpoint, left = sound, 'what it was before that showed'
     if sound is None:
         checkpoint, left = write_start(runner), 'the start as it was'
+        if runner.cfg.get('load_from'):
+            left = 'the result that it went on from, as it was'
     Path(runner.work_dir, FILE).write_text(
         f'Self-training went wrong on these images and was undone: {found}. '
         f'The classifier is {left}.\n',

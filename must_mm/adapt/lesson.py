@@ -1,7 +1,9 @@
 """What images are to be called, by runs, their neighbours and people."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
@@ -13,6 +15,9 @@ from ..evaluation.propagation import (
 from ..models.label_loss import UNKNOWN, with_known_labels
 from ..models.neighbour_prior import balanced_by_neighbours
 from .said import Said
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 
 class Lesson(NamedTuple):
@@ -26,12 +31,17 @@ class Lesson(NamedTuple):
 
     names: list[str]
     probs: torch.Tensor
-    graph: torch.Tensor
+    graph: csr_array
 
     @property
     def labels(self) -> torch.Tensor:
         """The most probable class of each, (N,)."""
         return self.probs.argmax(dim=1)
+
+    @property
+    def doubt(self) -> torch.Tensor:
+        """What is missing to certainty, (N,), in [0, 1]."""
+        return 1 - self.probs.max(dim=1).values
 
 
 def lesson(

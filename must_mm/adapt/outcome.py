@@ -18,6 +18,7 @@ from .passes import Passes, without_gone
 from .plan import Images
 from .predict import (
     REJECTED,
+    Seen,
     confusion,
     evaluation,
     predictions,
@@ -36,6 +37,8 @@ from .trust import (
     trust_of,
 )
 
+#: Curves about labels that a run finds itself.
+OWN_LABELS = {'conf_ratio', 'pseudo_label_acc', 'loss_st'}
 _NO_CURVES = {'step', 'iter', 'epoch', 'time', 'data_time', 'memory'}
 
 
@@ -64,12 +67,9 @@ def conclude(
     images, before, others = without_gone(task, job.images, before, others)
     (seen, seen_labelled), *earlier = others[len(answer.runs) :]
     temperature = answer.exported.temperature
-    probs, agreed = together(
-        answer.said,
-        images.names,
-        calibrated(seen.logits, temperature),
-        answer.taught is not None,
-    )
+    alone = calibrated(seen.logits, temperature)
+    probs = together(alone, images.names, answer)
+    agreed = agreeing(answer.said, images.names, probs.argmax(dim=1))
     zero_shot = calibrated(before[0].logits, temperature_of(before[0]))
     measured, reliable = None, []
     if images.labelled:
@@ -97,9 +97,12 @@ def conclude(
         task.options.review,
         [p.name for p in found if p.note],
     )
-    compared = beside(found, earlier[0], images) if earlier else None
+    compared = beside(seen, earlier[0], images) if earlier else None
     # of a run: the labels of what they teach are not found while it trains
     curves = read_curves(answer.speaker.folder)
+    if not answer.runs:
+        # it was told the labels: these say nothing
+        curves = {n: v for n, v in curves.items() if n not in OWN_LABELS}
     words = dict(
         job.words,
         threshold=f'{job.cfg.model.head.threshold:g}',
@@ -129,41 +132,53 @@ def conclude(
 
 
 def together(
-    said: Said, names: Sequence[str], alone: torch.Tensor, taught: bool
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """What is said of images in the end, and how many runs agree with it.
+    alone: torch.Tensor, names: Sequence[str], answer: Answer
+) -> torch.Tensor:
+    """What the runs say, or half each a student and what taught it.
+
+    It is right more often than the runs, and too sure of what it was taught;
+    together they are about as right, and as sure as that. What taught a
+    correction is the lesson: the runs did not know the labels.
 
     Args:
-        said: What the runs say.
-        names: Paths of N images; those that no run has seen are new.
-        alone: Calibrated probabilities of the exported network, (N, K).
-        taught: Whether it was taught by them.
-
-    Returns:
-        Probabilities, (N, K), and the share of the runs, (N,).
+        alone: Calibrated probabilities of the exported network, (N, K): what
+            is said of images that were not asked about.
+        names: Paths of the images.
+        answer: What the runs say.
     """
-    places = {name: place for place, name in enumerate(said.names)}
-    at = torch.tensor([places.get(name, -1) for name in names])
-    asked, probs = at >= 0, alone.clone()
-    of_runs = said.probs[at[asked]].to(alone)
-    # a student is right more often than the runs, and too sure of what it was
-    # taught: half each is about as right, and as sure as that
-    probs[asked] = (of_runs + alone[asked]) / 2 if taught else of_runs
-    agreed = torch.ones(len(names), dtype=torch.double)
-    votes = said.votes[:, at[asked]]
-    agreed[asked] = agreement(votes, probs[asked].argmax(dim=1))
-    return probs, agreed
+    source = answer.said if answer.runs else answer.lesson
+    at = places(source.names, names)
+    told, probs = at >= 0, alone.clone()
+    theirs = source.probs[at[told]].to(alone)
+    probs[told] = (alone[told] + theirs) / 2 if answer.taught else theirs
+    return probs
 
 
-def beside(
-    found: list[Prediction], before: Passes, images: Images
-) -> Corrected:
-    """Compare what is said now with the result that was corrected."""
+def agreeing(
+    said: Said, names: Sequence[str], labels: torch.Tensor
+) -> torch.Tensor:
+    """Share of the runs that say what is said in the end, (N,), in [0, 1].
+
+    0 where no run was asked.
+    """
+    at = places(said.names, names)
+    asked, agreed = at >= 0, torch.zeros(len(names), dtype=torch.double)
+    agreed[asked] = agreement(said.votes[:, at[asked]], labels[asked])
+    return agreed
+
+
+def places(listed: Sequence[str], names: Sequence[str]) -> torch.Tensor:
+    """Where names are listed, (N,); -1 where they are not."""
+    found = {name: place for place, name in enumerate(listed)}
+    return torch.tensor([found.get(name, -1) for name in names])
+
+
+def beside(now: Seen, before: Passes, images: Images) -> Corrected:
+    """Compare a network with the one that was corrected."""
     seen, labelled = before
-    labels = torch.tensor([p.label for p in found])
     true = [label for _, label in images.labelled]
     return Corrected(
-        changed=int((labels != seen.labels).sum()),
+        changed=int((now.labels != seen.labels).sum()),
         confusion=confusion(true, labelled.logits) if labelled else None,
     )
 

@@ -133,6 +133,7 @@ def _can_be_set(schedule: object) -> bool:
     """Whether the length of a schedule can be told, if there is one."""
     return not schedule or (
         isinstance(schedule, dict)
+        and schedule.get('by_epoch', True)
         and any(name in schedule for name in LENGTHS)
     )
 
@@ -147,7 +148,7 @@ def _set_epochs(cfg: dict, epochs: int, path: Path) -> None:
     if not _can_be_set(schedule):
         raise ValueError(
             f'--epochs: param_scheduler of {path} is not one schedule with '
-            'T_max or end. Change its epochs there, with '
+            'T_max or end in epochs. Change its epochs there, with '
             'train_cfg.max_epochs, and leave --epochs out'
         )
     if schedule:

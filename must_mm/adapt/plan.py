@@ -122,7 +122,7 @@ class Plan:
         whole: Where blocks are recomputed so that more images fit: the batch
             that fits without, 0 if none does, and its seconds per image.
         trained: How many images train.
-        corrects: Whether labels teach what a result is, without runs.
+        corrects: Whether labels correct a result, which no runs do.
     """
 
     cfg: dict
@@ -336,7 +336,7 @@ def make_plan(
         after=after,
     )
     machine, options = this_machine(), task.options
-    at_once = min(machine.devices, options.runs or RUNS)
+    at_once = 1 if corrects else min(machine.devices, options.runs or RUNS)
     if at_once > 1:  # that share the cores
         machine = replace(machine, cores=max(1, machine.cores // at_once))
 

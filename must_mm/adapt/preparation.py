@@ -81,7 +81,7 @@ def prepare(task: Task, out: Path) -> Job:
         training_count(task, images, known),
         out / LABELS if known.labels else None,
         task.options.after and finished(Path(task.options.after)),
-        corrects(task, known),
+        corrects(task, images, known),
     )
     path = out / 'config.py'
     # with options and no config, the run was stopped before it trained

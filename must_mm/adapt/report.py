@@ -45,6 +45,11 @@ CURVES = {
         'How far predictions are from the trusted pseudo-labels.',
         None,
     ),
+    'loss_lab': (
+        'Loss on labels',
+        'How far predictions are from labels of yours, and what they teach.',
+        None,
+    ),
     'loss_fair': (
         'Fairness loss',
         'How unevenly predictions spread over the classes.',
@@ -112,6 +117,7 @@ def render(result: Result) -> str:
         more_counts=counts[CLASSES:],
         longest=max(max(c.before, c.after) for c in counts),
         curves=_curves(result.curves),
+        own_labels='conf_ratio' in result.curves,
         box=charts,
         changed=len(changes),
         changes=[_change(p, result.classes) for p in changes[:CHANGES]],

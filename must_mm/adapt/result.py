@@ -118,7 +118,7 @@ class Corrected:
     """What a correction has made of the result that it went on from.
 
     Attributes:
-        changed: Images that are given another class than before.
+        changed: Images that the network gives another class than before.
         confusion: Of the classifier of before, on labelled images, if there
             are any; as in :class:`Evaluation`.
     """

@@ -14,6 +14,7 @@ from must_mm_cli.options import Options, check_given, check_out, load
 
 from .answer import ask, correct, export, teach, what_is_corrected
 from .corrections import (
+    corrects,
     finished,
     known_labels,
     run_folders,
@@ -101,7 +102,15 @@ def dry_run(images: str | Path, classes, **options) -> dict[str, str]:
     found = look_at_images(task, out, this_machine().cores)
     known = known_labels(task, found, out)
     trained = training_count(task, found, known)
-    rows = make_plan(task, found, out, trained).describe(task, found)
+    after = task.options.after and finished(Path(task.options.after))
+    rows = make_plan(
+        task,
+        found,
+        out,
+        trained,
+        after=after,
+        corrects=corrects(task, found, known),
+    ).describe(task, found)
     for name, why in found.skipped.items():
         rows[f'skipped {name}'] = why
     for number, note in enumerate((*task.notes, *found.notes), 1):

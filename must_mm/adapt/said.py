@@ -1,6 +1,6 @@
 """What runs have said of the images, kept for those who correct them."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,38 +36,36 @@ class Said:
     def only(self, names: Sequence[str]) -> 'Said':
         """The same of some of the images, in another order if need be.
 
-        Edges to the others are of no weight.
+        Neighbours among the others become the image itself, of no weight.
         """
         places = {name: place for place, name in enumerate(self.names)}
-        kept = torch.tensor([places[name] for name in names])
+        kept = torch.tensor([places[n] for n in names], dtype=torch.long)
+        own = torch.arange(len(kept))
         now = torch.full((len(self.names),), -1)
-        now[kept] = torch.arange(len(kept))
+        now[kept] = own
         near = now[self.near[kept]]
         return Said(
             list(names),
             self.probs[kept],
             self.votes[:, kept],
             self.cosine[kept].masked_fill(near < 0, 0.0),
-            near.clamp(min=0),
+            torch.where(near < 0, own[:, None], near),
         )
 
 
 def said_of(
     names: Sequence[str], probs: torch.Tensor, feats: Sequence[torch.Tensor]
 ) -> Said:
-    """Ask runs.
+    """Put together what each run says of the same images.
 
     Args:
         names: Paths of N images.
-        probs: What each run says of them, calibrated, (R, N, K); not a number
-            where an image has gone, which is left out.
+        probs: What each run says of them, calibrated, (R, N, K).
         feats: What each run sees, (N, E).
     """
-    there = ~probs.isnan().any(dim=2).any(dim=0)
-    probs = probs[:, there]
-    cosine, near = alike([one[there] for one in feats])
+    cosine, near = alike(feats)
     return Said(
-        [n for n, here in zip(names, there.tolist(), strict=True) if here],
+        list(names),
         consensus(probs).float(),
         probs.argmax(dim=2),
         cosine,
@@ -96,16 +94,26 @@ def keep(said: Said, out: Path) -> None:
     save_tensors(vars(said), out / FILE)
 
 
-def recall(out: Path) -> Said:
+def recall(out: Path, names: Collection[str]) -> Said:
     """Read what the runs of a result have said.
 
+    Args:
+        out: Folder of the result.
+        names: Paths of the images that are there now.
+
     Raises:
-        ValueError: If it is not there.
+        ValueError: If that is not there, or of other images.
     """
     path = out / FILE
     if not path.is_file():
         raise ValueError(
-            f'{path} is gone, from which labels would spread; adapt once '
-            'more with --labels'
+            f'{path} is missing, from which labels would spread; must-adapt '
+            f'--resume {out} writes it anew'
         )
-    return Said(**load_tensors(path))
+    said = Said(**load_tensors(path))
+    if set(names).isdisjoint(said.names):
+        raise ValueError(
+            f'--labels: the result in {out} has seen none of the images that '
+            'are in the folder now; adapt to them anew'
+        )
+    return said

@@ -22,7 +22,8 @@ def lesson_of(job: Job, said: Said) -> Lesson:
         job: The run.
         said: What the runs say.
     """
-    train = set(_training_list(job))
+    # of a correction's, images may have gone since the runs were asked
+    train = set(_training_list(job)) & set(job.images.names)
     some = said.only([name for name in said.names if name in train])
     return lesson(some, job.known.labels, _prior(job, said.probs.shape[1]))
 
@@ -30,7 +31,8 @@ def lesson_of(job: Job, said: Said) -> Lesson:
 def write_lesson(job: Job, found: Lesson) -> Path:
     """Write a label for each image, and a config that learns them.
 
-    The student begins where the runs began, and has views of its own.
+    The student begins where the runs began, or with what is corrected, and
+    has views of its own.
 
     Args:
         job: The run.
@@ -45,7 +47,7 @@ def write_lesson(job: Job, found: Lesson) -> Path:
     listed, config = job.out / LABELS, job.out / CONFIG
     names = _training_list(job)
     write_lines(listed, [f'{n} {labels[n]}' for n in names if n in labels])
-    use_labels(cfg, listed, share=0)  # all have one
+    use_labels(cfg, listed, share=0)  # all have one that were asked about
     write_config(cfg, config)
     return config
 

@@ -36,7 +36,8 @@ def strangeness(start: Seen) -> torch.Tensor:
     """How little images look like any class, by rank, (N,), in [0, 1).
 
     By the distance to the nearest images, as the start sees them: of the
-    scores that were tried it finds the most such images (docs/adapt.md), and
+    scores that were tried it finds the most such images (docs/adapt.md, "How
+    sure"), and
     self-training, which pulls everything to a class, has no part in it.
     """
     return ranks(outliers.neighbour_distance(start.features))
@@ -107,7 +108,7 @@ def trust_of(
     asked = places.keys() - extra - set(leave_out)
     chosen = choose_for_review(
         lesson.graph,
-        1 - lesson.probs.max(dim=1).values,
+        lesson.doubt,
         count,
         [i for i, name in enumerate(lesson.names) if name not in asked],
     )

@@ -4,8 +4,16 @@ Learning with local and global consistency (Zhou et al., NeurIPS 2003), on the
 neighbours of features as in Iscen et al. (arXiv 1904.04717, Sec. 3.2).
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
 import torch
 import torch.nn.functional as F
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 POWER = 3
 KEPT, ROUNDS = 0.9, 50
@@ -14,7 +22,7 @@ KEPT, ROUNDS = 0.9, 50
 LABEL_WEIGHT = 10.0
 
 
-def neighbour_graph(cosine: torch.Tensor, near: torch.Tensor) -> torch.Tensor:
+def neighbour_graph(cosine: torch.Tensor, near: torch.Tensor) -> csr_array:
     """Weights between images and their neighbours, normalised.
 
     ``D^-1/2 (A + A') D^-1/2`` with the cosine, where it is positive, to the
@@ -27,43 +35,46 @@ def neighbour_graph(cosine: torch.Tensor, near: torch.Tensor) -> torch.Tensor:
     Returns:
         Sparse, (N, N), symmetric.
     """
+    # imported here: it takes half a second
+    from scipy.sparse import coo_array, dia_array
+
     count, k = near.shape
-    weights = (cosine.clamp(min=0) ** POWER).flatten().repeat(2)
-    rows = torch.arange(count, device=near.device).repeat_interleave(k)
-    # both directions
-    one = torch.cat([rows, near.flatten()])
-    other = torch.cat([near.flatten(), rows])
-    degree = weights.new_zeros(count).index_add(0, one, weights)
-    scale = degree.clamp(min=torch.finfo(degree.dtype).tiny).rsqrt()
-    return torch.sparse_coo_tensor(
-        torch.stack([one, other]),
-        weights * scale[one] * scale[other],
-        (count, count),
-        check_invariants=False,
-    ).coalesce()
+    weights = cosine.float().clamp(min=0).pow(POWER).flatten().numpy()
+    rows = np.arange(count).repeat(k)
+    one_way = coo_array(
+        (weights, (rows, near.flatten().numpy())), shape=(count, count)
+    )
+    both = (one_way + one_way.T).tocsr()
+    degree = both.sum(axis=1)
+    tiny = np.finfo(weights.dtype).tiny
+    scale = dia_array(
+        (np.maximum(degree, tiny)[None] ** -0.5, [0]), shape=both.shape
+    )
+    return (scale @ both @ scale).tocsr()
 
 
 def diffuse(
-    values: torch.Tensor, graph: torch.Tensor, kept: float = KEPT
+    values: torch.Tensor, graph: csr_array, kept: float = KEPT
 ) -> torch.Tensor:
     """Spread values over a graph: ``F <- a S F + (1 - a) V``.
 
     Args:
-        values: ``V``, (N, C).
+        values: ``V``, (N, C), on the CPU.
         graph: ``S``, see :func:`neighbour_graph`.
         kept: ``a``, in [0, 1): how much comes from neighbours.
 
     Returns:
         (N, C).
     """
-    found = values = values.float()
+    own = (1 - kept) * values.float().numpy()
+    step, found = kept * graph, values.float().numpy()
     for _ in range(ROUNDS):
-        found = torch.lerp(values, torch.sparse.mm(graph, found), kept)
-    return found
+        found = step @ found + own
+    return torch.from_numpy(found)
 
 
 def propagate(
-    probs: torch.Tensor, graph: torch.Tensor, kept: float = KEPT
+    probs: torch.Tensor, graph: csr_array, kept: float = KEPT
 ) -> torch.Tensor:
     """Spread probabilities over a graph.
 

@@ -1,17 +1,23 @@
 """Which images a person should label: those that settle the most doubt."""
 
+from __future__ import annotations
+
 from collections.abc import Collection
+from typing import TYPE_CHECKING
 
 import torch
 
 from .propagation import LABEL_WEIGHT, diffuse
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 #: Of images without any doubt, so that no part of the images is forgotten.
 LEAST_DOUBT = 0.05
 
 
 def choose_for_review(
-    graph: torch.Tensor,
+    graph: csr_array,
     doubt: torch.Tensor,
     count: int,
     leave_out: Collection[int] = (),
@@ -20,8 +26,9 @@ def choose_for_review(
 
     A label spreads along the neighbourhoods and weighs more where others
     weigh less. Asked for is, one by one, the image that is in doubt and whose
-    label would reach the most doubt; what it reaches is in doubt no more. So
-    a cluster is asked for once, at its middle, the largest first.
+    label would reach the most doubt; what it reaches is in doubt less. So a
+    neighbourhood is asked for at its middle, and again only while its doubt
+    exceeds that of others.
 
     Args:
         graph: Neighbourhoods of N images, see :func:`neighbour_graph`.

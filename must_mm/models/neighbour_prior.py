@@ -58,20 +58,21 @@ def told_by_neighbours(labels: torch.Tensor, near: torch.Tensor) -> float:
 
     Args:
         labels: (N,).
-        near: Indices of neighbours, (N, k).
+        near: Indices of neighbours, (N, k); an image itself stands for one
+            that is left out.
 
     Returns:
         In [0, 1]; 0 where all labels are the same.
     """
     count = int(labels.max()) + 1
-    pairs = count * labels.repeat_interleave(near.shape[1])
-    pairs = pairs + labels[near].flatten()
+    own = torch.arange(len(labels), device=near.device)[:, None]
+    pairs = (count * labels[:, None] + labels[near])[near != own]
     joint = torch.bincount(pairs, minlength=count * count).double()
     joint = joint.reshape(count, count)
     joint = (joint + joint.T) / (2 * joint.sum())
     shares = joint.sum(dim=1)
     entropy = -torch.special.xlogy(shares, shares).sum()
-    if not entropy > 0:
+    if not entropy > 0:  # nor where there are no pairs
         return 0.0
     both = -torch.special.xlogy(joint, joint).sum()
     return float((2 * entropy - both) / entropy)

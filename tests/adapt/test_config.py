@@ -112,8 +112,9 @@ def test_an_own_config_goes_on_for_a_third(own, data, tmp_path):
     assert cfg['train_cfg']['max_epochs'] == 7
     # whose length cannot be told
     steps = [dict(type='LinearLR'), dict(type='StepLR')]
-    cfg = own_config(own(param_scheduler=steps), after, workers=0)
-    assert cfg['train_cfg']['max_epochs'] == whole
+    for schedule in (steps, dict(type='LinearLR', by_epoch=False, end=900)):
+        cfg = own_config(own(param_scheduler=schedule), after, workers=0)
+        assert cfg['train_cfg']['max_epochs'] == whole
 
 
 @pytest.mark.parametrize(

@@ -97,14 +97,18 @@ def test_what_was_said_of_some_of_the_images():
     assert lesson(some, {}).labels.tolist() == [1, 0, 0, 1]
 
 
-def test_images_that_have_gone_say_nothing():
+def test_what_is_left_out_does_not_balance():
+    """Labels are shifted as if the others had never been asked."""
     feats, cluster = clusters()
-    probs = torch.stack([sure(cluster)] * 2)
-    probs[1, 3] = float('nan')
-    said = said_of(list(map(str, range(60))), probs, [feats, feats])
-    assert len(said.names) == 59 and '3' not in said.names
-    assert said.votes.shape == (2, 59) and said.near.max() == 58
-    assert not said.probs.isnan().any()
+    leaning = sure(cluster)
+    leaning[cluster == 1] = torch.tensor([0.55, 0.45])
+    said = one_says(leaning, feats)
+    some = said.only([f'{n}.png' for n in range(0, 60, 3)])
+    own = torch.arange(20)[:, None]
+    assert (some.near == own).any()
+    assert (some.cosine[some.near == own] == 0).all()
+    found = lesson(some, {}, uniform_prior(2))
+    assert torch.equal(found.labels, cluster[::3])
 
 
 def test_who_is_taught_what(tmp_path):
@@ -132,7 +136,10 @@ def test_who_is_taught_what(tmp_path):
         images=SimpleNamespace(names=names),
         prior=None,
     )
-    said = said_of(names, probs[None], [feats])
+    there = [n for n in range(60) if n != 3]
+    said = said_of(
+        [names[n] for n in there], probs[None, there], [feats[there]]
+    )
     written = Config.fromfile(write_lesson(job, lesson_of(job, said)))
     lines = (tmp_path / 'taught.txt').read_text().splitlines()
     found = dict(line.rsplit(' ', 1) for line in lines)

@@ -129,3 +129,12 @@ def test_what_neighbours_tell():
     both = torch.stack([same, other], 1)
     assert told_by_neighbours(labels, both) == pytest.approx(0)
     assert told_by_neighbours(torch.zeros(4).long(), both) == 0
+
+
+def test_an_image_that_stands_for_none_tells_nothing():
+    labels = torch.tensor([0, 0, 1, 1])
+    near = torch.tensor([[1, 2], [0, 3], [3, 0], [2, 1]])
+    alone = torch.tensor([[1, 0], [0, 1], [3, 2], [2, 3]])
+    assert told_by_neighbours(labels, alone) == pytest.approx(1)
+    assert told_by_neighbours(labels, near) == pytest.approx(0)
+    assert told_by_neighbours(labels, torch.arange(4)[:, None]) == 0
