@@ -69,7 +69,7 @@ def test_the_tool(run, tmp_path, folder):
 
 def test_commands_of_the_page(folder, tmp_path, capsys):
     """On few images."""
-    page = (ROOT / 'docs' / 'performance.md').read_text()
+    page = (ROOT / 'benchmarks' / 'performance.md').read_text()
     lines = re.findall(r'^python tools/benchmark\.py data (.*)$', page, re.M)
     assert len(lines) == 3
     for number, line in enumerate(lines):

@@ -344,7 +344,7 @@ SMALL = '--model quickstart --batch 2 --rounds 1 --repeat 1 --warmup 1'
 @pytest.mark.slow
 def test_commands_of_the_page(monkeypatch, capsys):
     """At a small size, on this machine's device."""
-    page = (ROOT / 'docs' / 'performance.md').read_text()
+    page = (ROOT / 'benchmarks' / 'performance.md').read_text()
     lines = re.findall(r'^python tools/benchmark\.py (step.*)$', page, re.M)
     assert len(lines) >= 4
     for line in lines:
