@@ -36,8 +36,8 @@ class Job:
         known: What is known of them.
         cfg: The config.
         resumed: Whether the config is that of a run that goes on.
-        corrects: Whether labels correct a result, see :func:`corrects`.
         words: The plan in words, by name.
+        corrects: Whether labels correct a result, see :func:`corrects`.
     """
 
     task: Task
@@ -46,8 +46,8 @@ class Job:
     known: Known
     cfg: Config
     resumed: bool
-    corrects: bool
     words: dict[str, str]
+    corrects: bool = False
 
     @property
     def config(self) -> Path:
@@ -94,7 +94,7 @@ def prepare(task: Task, out: Path) -> Job:
         words['class prior'] = 'uniform'
     options = replace(task.options, runs=plan.runs(task))
     task = replace(task, options=options)
-    return Job(task, out, images, known, cfg, resumed, plan.corrects, words)
+    return Job(task, out, images, known, cfg, resumed, words, plan.corrects)
 
 
 def begin(job: Job) -> Job:
