@@ -11,6 +11,7 @@ from pathlib import Path
 from statistics import mean, stdev
 
 from .. import text
+from ..corrections import table as corrections
 from ..resumable import read_results
 from .table import accuracy, of_run, table, watched
 
@@ -129,9 +130,7 @@ def with_summary(page: str, results: list[dict], taught: list[dict]) -> str:
 
 def with_corrections(page: str, corrected: list[dict]) -> str:
     """Return docs/adapt.md with its curves of corrections anew."""
-    from ..corrections.table import curves
-
-    content = f'{curves(corrected, "test")}\n'
+    content = f'{corrections.curves(corrected, "test")}\n'
     return _between(page, 'docs/adapt.md', 'corrections', lambda _: content)
 
 
@@ -154,7 +153,6 @@ def with_tables(
     Those parts of the data are shown that it shows already.
     """
     # torch, which the command line does without
-    from ..corrections.table import table as corrections_table
     from ..corrections.taught import taught_table
 
     compared = [run for run in results if run['setting'] in COLUMNS]
@@ -175,7 +173,7 @@ def with_tables(
         ('taught', lambda _: f'{taught_table(taught)}\n'),
         (
             'corrections',
-            lambda _: f'{corrections_table(corrected, "test")}\n',
+            lambda _: f'{corrections.table(corrected, "test")}\n',
         ),
         ('variants', lambda _: f'{variants_table(results)}\n'),
     ):

@@ -133,9 +133,13 @@ def run(root: Path, pupil: Pupil, mnist: Path | None) -> dict:
     runner.train()
     logging.disable(logging.NOTSET)
     parts = accuracy.images_of(root, pupil.task, members)
-    seen = accuracy.predictions(runner.model, 'student', parts['train'][0])
+    seen = {
+        part: accuracy.predictions(runner.model, 'student', pixels)
+        for part, (pixels, _) in parts.items()
+    }
+    kept_seen = seen['train']._asdict()
     save_tensors(
-        dict(state_dict=runner.model.state_dict(), seen=seen._asdict()),
+        dict(state_dict=runner.model.state_dict(), seen=kept_seen),
         student_of(root, pupil),
     )
 
@@ -143,10 +147,10 @@ def run(root: Path, pupil: Pupil, mnist: Path | None) -> dict:
         return accuracy.judge(labels, truth, members.judged)['accuracy']
 
     found, kept = {}, _kept(root, pupil)
-    for part, (pixels, truth) in parts.items():
+    for part, (_, truth) in parts.items():
         alone = [judged_alone(said(one, part), members.judged) for one in kept]
-        seen = accuracy.predictions(runner.model, 'student', pixels)
-        found[part] = choices(alone) | dict(taught=right(seen.labels, truth))
+        taught = right(seen[part].labels, truth)
+        found[part] = choices(alone) | dict(taught=taught)
     found['train']['labels'] = right(labels, members.labels)
     return dict(
         vars(pupil), **found, seconds=round(time.monotonic() - begin, 1)

@@ -13,8 +13,8 @@ from mmengine.config import Config
 from must_mm.adapt.lesson import lesson
 from must_mm.adapt.settings import fewer, teacher_decay
 from must_mm.adapt.shares import set_prior
+from must_mm.adapt.trust import temperature_of
 from must_mm.checkpoints.plain import load_tensors
-from must_mm.evaluation.calibration import fit_temperature
 from must_mm.evaluation.class_shares import clearly_other, estimate_shares
 from must_mm.models.class_prior import uniform_prior
 
@@ -87,11 +87,9 @@ def prior_of(seen: accuracy.Predicted, known: dict[int, int]) -> torch.Tensor:
     even = uniform_prior(CLASSES)
     if not known:
         return even
-    temperature = 1.0
-    if len(seen.mixed):
-        temperature = max(1, fit_temperature(seen.mixed, seen.mixed_labels))
     places, labels = map(torch.tensor, zip(*known.items(), strict=True))
-    found = estimate_shares(seen.logits / temperature, places, labels)
+    logits = seen.logits / temperature_of(seen)
+    found = estimate_shares(logits, places, labels)
     return found.shares.float() if clearly_other(found, even) else even
 
 

@@ -19,7 +19,7 @@ from .fallback import fallback_of, gone_wrong
 from .lesson import Lesson
 from .passes import Passes, classify
 from .preparation import Job
-from .said import Said, keep, recall, said_of
+from .said import Said, keep, said_of
 from .taught import FOLDER, lesson_of, write_lesson
 from .training import train, undo_run
 from .trust import calibrated_runs, temperature_of
@@ -141,7 +141,7 @@ def teach(job: Job, answer: Answer, before: Passes, screen: TextIO) -> Answer:
     return replace(answer, warnings=(*answer.warnings, warning))
 
 
-def correct(job: Job, before: Passes, screen: TextIO) -> Answer:
+def correct(job: Job, said: Said, before: Passes, screen: TextIO) -> Answer:
     """Let the labels of a person teach the result that they correct.
 
     They spread to the neighbours, with what the runs of that result have
@@ -149,16 +149,15 @@ def correct(job: Job, before: Passes, screen: TextIO) -> Answer:
 
     Args:
         job: What is asked for.
+        said: What the runs have said.
         before: What the start made of the images.
         screen: Where to show the progress.
     """
-    names = job.images.names
-    said = recall(Path(job.task.options.after), names)
     lesson = lesson_of(job, said)
     config, taught = _learn(job, lesson, 0, 'what the labels teach', screen)
     seed = job.task.options.seed
     taught = _sound(job, taught, config, seed, 'it', before, screen)
-    new, warnings = len(set(names) - set(said.names)), ()
+    new, warnings = len(set(job.images.names) - set(said.names)), ()
     if new:
         warnings = (
             f'{new} images are new since the runs: no run was asked about '

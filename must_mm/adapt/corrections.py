@@ -12,7 +12,7 @@ from .labels import Known, not_measured, read_labels, save
 from .lists import write_text
 from .plan import TRAINED, Images
 from .predict import LABELLED, REJECTED, Seen
-from .said import recall
+from .said import Said, recall
 from .task import Task
 from .trust import rejected
 
@@ -62,30 +62,29 @@ def finished(out: Path) -> Path:
     return checkpoint
 
 
-def corrects(task: Task, images: Images, known: Known) -> bool:
-    """Whether the labels that are given correct a result.
+def said_before(task: Task, images: Images, known: Known) -> Said | None:
+    """What runs have said of the images whose labels correct their result.
 
-    They do if they are of images of the folder that it was made of: its runs
-    have said something of them.
+    The labels that are given do that if they are of images of the folder that
+    the result was made of; else they are for runs to learn.
 
     Raises:
         ValueError: If it has other classes, or is not whole.
     """
     options = task.options
     if not (options.after and options.labels):
-        return False
+        return None
     out = Path(options.after)
     before = load(out)
     given = known.labels.keys() | known.none
     if before.folder != task.folder or given.isdisjoint(images.names):
-        return False
+        return None
     if list(before.classes) != task.classes:
         raise ValueError(
             f'--after {out}: its classes are {before.classes}, not '
             f'{task.classes}: labels cannot correct it. Leave --after out'
         )
-    recall(out, images.names)
-    return True
+    return recall(out, images.names)
 
 
 def known_labels(task: Task, images: Images, out: Path) -> Known:

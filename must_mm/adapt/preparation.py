@@ -10,10 +10,10 @@ from mmpretrain.registry import TASK_UTILS
 from .config_parts import follow_folder, stated_prior
 from .corrections import (
     LABELS,
-    corrects,
     finished,
     keep_labels,
     known_labels,
+    said_before,
     training_count,
     unmeasured,
 )
@@ -21,6 +21,7 @@ from .cost import this_machine
 from .labels import Known
 from .lists import write_lists, write_text
 from .plan import OPEN, Images, look_at_images, make_plan
+from .said import Said
 from .task import Task, save
 from .written_config import config_text, load_config
 
@@ -37,7 +38,8 @@ class Job:
         cfg: The config.
         resumed: Whether the config is that of a run that goes on.
         words: The plan in words, by name.
-        corrects: Whether labels correct a result, see :func:`corrects`.
+        before: What runs have said of the images, where labels correct their
+            result; see :func:`said_before`.
     """
 
     task: Task
@@ -47,7 +49,7 @@ class Job:
     cfg: Config
     resumed: bool
     words: dict[str, str]
-    corrects: bool = False
+    before: Said | None = None
 
     @property
     def config(self) -> Path:
@@ -74,6 +76,7 @@ def prepare(task: Task, out: Path) -> Job:
     images = look_at_images(task, out, this_machine().cores)
     known = known_labels(task, images, out)
     images = unmeasured(images, task, known)
+    before = said_before(task, images, known)
     plan = make_plan(
         task,
         images,
@@ -81,7 +84,7 @@ def prepare(task: Task, out: Path) -> Job:
         training_count(task, images, known),
         out / LABELS if known.labels else None,
         task.options.after and finished(Path(task.options.after)),
-        corrects(task, images, known),
+        before is not None,
     )
     path = out / 'config.py'
     # with options and no config, the run was stopped before it trained
@@ -94,7 +97,7 @@ def prepare(task: Task, out: Path) -> Job:
         words['class prior'] = 'uniform'
     options = replace(task.options, runs=plan.runs(task))
     task = replace(task, options=options)
-    return Job(task, out, images, known, cfg, resumed, words, plan.corrects)
+    return Job(task, out, images, known, cfg, resumed, words, before)
 
 
 def begin(job: Job) -> Job:

@@ -14,10 +14,10 @@ from must_mm_cli.options import Options, check_given, check_out, load
 
 from .answer import ask, correct, export, teach, what_is_corrected
 from .corrections import (
-    corrects,
     finished,
     known_labels,
     run_folders,
+    said_before,
     training_count,
     write_training_list,
 )
@@ -109,7 +109,7 @@ def dry_run(images: str | Path, classes, **options) -> dict[str, str]:
         out,
         trained,
         after=after,
-        corrects=corrects(task, found, known),
+        corrects=said_before(task, found, known) is not None,
     ).describe(task, found)
     for name, why in found.skipped.items():
         rows[f'skipped {name}'] = why
@@ -157,9 +157,9 @@ def _run(task: Task, out: Path) -> Result:
                 job, before[0], corrected and corrected[0], notes, screen
             )
             write_config(job.cfg, job.config)
-        if job.corrects:
+        if job.before:
             with stage('teaching'):
-                answer = correct(job, before, screen)
+                answer = correct(job, job.before, before, screen)
         else:
             with stage('training'):
                 checkpoints = train_all(

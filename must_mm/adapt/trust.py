@@ -37,8 +37,8 @@ def strangeness(start: Seen) -> torch.Tensor:
 
     By the distance to the nearest images, as the start sees them: of the
     scores that were tried it finds the most such images (docs/adapt.md, "How
-    sure"), and
-    self-training, which pulls everything to a class, has no part in it.
+    sure"), and self-training, which pulls everything to a class, has no part
+    in it.
     """
     return ranks(outliers.neighbour_distance(start.features))
 

@@ -25,6 +25,14 @@ def sure(labels: torch.Tensor) -> torch.Tensor:
     return F.one_hot(labels, 2).float() * 0.8 + 0.1
 
 
+def leaning(cluster: torch.Tensor, unsure: int) -> torch.Tensor:
+    """One of the clusters leans towards the class of the other."""
+    probs = sure(cluster)
+    probs[cluster == unsure] = 0.45
+    probs[cluster == unsure, 1 - unsure] = 0.55
+    return probs
+
+
 def one_says(probs: torch.Tensor, *feats: torch.Tensor) -> Said:
     """What a run says that sees what all of them see."""
     return said_of([f'{n}.png' for n in range(len(probs))], probs[None], feats)
@@ -55,9 +63,7 @@ def test_a_person_prevails_over_neighbours():
 def test_a_person_outweighs_runs_that_are_not_sure():
     """One label turns a cluster of thirty that lean the other way."""
     feats, cluster = clusters()
-    leaning = sure(cluster)
-    leaning[cluster == 0] = torch.tensor([0.45, 0.55])
-    said = one_says(leaning, feats)
+    said = one_says(leaning(cluster, 0), feats)
     assert (lesson(said, {}).labels == 1).all()
     found = lesson(said, {'0.png': 0}).labels
     assert torch.equal(found, cluster)
@@ -66,9 +72,7 @@ def test_a_person_outweighs_runs_that_are_not_sure():
 def test_labels_are_balanced_where_there_is_a_prior():
     """A preference that neighbours contradict is taken out."""
     feats, cluster = clusters()
-    leaning = sure(cluster)
-    leaning[cluster == 1] = torch.tensor([0.55, 0.45])
-    said = one_says(leaning, feats)
+    said = one_says(leaning(cluster, 1), feats)
     assert (lesson(said, {}).labels == 0).all()
     found = lesson(said, {}, uniform_prior(2))
     assert torch.equal(found.labels, cluster)
@@ -100,9 +104,7 @@ def test_what_was_said_of_some_of_the_images():
 def test_what_is_left_out_does_not_balance():
     """Labels are shifted as if the others had never been asked."""
     feats, cluster = clusters()
-    leaning = sure(cluster)
-    leaning[cluster == 1] = torch.tensor([0.55, 0.45])
-    said = one_says(leaning, feats)
+    said = one_says(leaning(cluster, 1), feats)
     some = said.only([f'{n}.png' for n in range(0, 60, 3)])
     own = torch.arange(20)[:, None]
     assert (some.near == own).any()
