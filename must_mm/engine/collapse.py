@@ -25,8 +25,10 @@ from ..utils.validation import check_integer, check_number, check_type
 from .checkpoint_hook import LAST_SOUND, SOUND
 from .health import is_due
 
-#: Labels of each class, on average, that the running shares remember.
-PER_CLASS = 40
+#: What the averages remember: confident labels of each class, where these
+#: are even, so that chance is no growth of one among a thousand; and images
+#: of each.
+LABELS_PER_CLASS, IMAGES_PER_CLASS = 20, 40
 #: A class with less than this part of its due is lost.
 LOST = 0.1
 
@@ -117,7 +119,7 @@ def spread(
     """How labels spread over the classes, against what they began with.
 
     Args:
-        counts: Labels of each class, (K,), not all zero.
+        counts: Labels of each class, or shares, (K,), not all zero.
         first: The same of the start, (K,), not all zero.
         prior: Shares to expect, (K,).
 
@@ -146,6 +148,32 @@ def beyond(
     ]
 
 
+class RunningMean:
+    """A mean that forgets, once it has the weight that it remembers.
+
+    Args:
+        size: How many values have a mean of their own.
+        memory: The weight.
+    """
+
+    def __init__(self, size: int, memory: float) -> None:
+        self.value = torch.zeros(size)
+        self.weight = 0.0
+        self.memory = memory
+
+    def add(self, value: torch.Tensor, weight: float) -> None:
+        """Add a mean of a weight; none has no say."""
+        if weight > 0:
+            self.weight = min(self.memory, self.weight + weight)
+            share = min(1.0, weight / self.weight)
+            self.value = self.value.lerp(value, share)
+
+    @property
+    def full(self) -> bool:
+        """Whether it has all the weight that it remembers."""
+        return self.weight >= self.memory
+
+
 class RunningSignals:
     """Averages over the last steps, against what they were at first.
 
@@ -156,21 +184,22 @@ class RunningSignals:
 
     def __init__(self, prior: torch.Tensor, batch: int) -> None:
         self.prior = prior.cpu()
-        self.keep = max(0.0, 1 - batch / (PER_CLASS * len(prior)))
-        # of a step: confident labels of each class; cosine of local and
-        # global features; disagreement with the start; effective rank
-        self.now: torch.Tensor | None = None
-        self.first: torch.Tensor | None = None
+        self.batch = batch
+        # of confident labels; of cosine of local and global features,
+        # disagreement with the start, effective rank
+        self.shares = RunningMean(len(prior), LABELS_PER_CLASS * len(prior))
+        self.rest = RunningMean(3, IMAGES_PER_CLASS * len(prior))
+        self.first_shares: torch.Tensor | None = None
+        self.first_rank: float | None = None
         self._new = torch.zeros(len(prior) + 2, device=prior.device)
         self._steps = 0
 
     def begin(self, counts: torch.Tensor) -> None:
         """Take how many confident labels of each class the start has, (K,).
 
-        Otherwise the first steps stand for the start.
+        Otherwise the first ones that are seen stand for the start.
         """
-        rest = torch.full((3,), torch.nan)
-        self.first = torch.cat([counts.cpu().float(), rest])
+        self.first_shares = _shares(counts.cpu().float())
 
     def add(
         self,
@@ -197,18 +226,31 @@ class RunningSignals:
 
     def state(self) -> dict[str, torch.Tensor]:
         """What a resumed run needs, as tensors."""
-        state = dict(new=self._new.cpu(), steps=torch.tensor(self._steps))
-        if self.first is not None:
-            state.update(first=self.first)
-        if self.now is not None:
-            state.update(now=self.now)
+        state = dict(
+            new=self._new.cpu(),
+            steps=torch.tensor(self._steps),
+            shares=self.shares.value,
+            rest=self.rest.value,
+            weights=torch.tensor(
+                [self.shares.weight, self.rest.weight], dtype=torch.float64
+            ),
+        )
+        if self.first_shares is not None:
+            state.update(first_shares=self.first_shares)
+        if self.first_rank is not None:
+            state.update(first_rank=torch.tensor(self.first_rank))
         return state
 
     def load(self, state: dict[str, torch.Tensor]) -> None:
         """Go on from a saved :meth:`state`."""
         self._new.copy_(state['new'])
         self._steps = int(state['steps'])
-        self.now, self.first = state.get('now'), state.get('first')
+        self.shares.value.copy_(state['shares'])
+        self.rest.value.copy_(state['rest'])
+        self.shares.weight, self.rest.weight = state['weights'].tolist()
+        self.first_shares = state.get('first_shares')
+        if 'first_rank' in state:
+            self.first_rank = float(state['first_rank'])
 
     def read(self, feats: torch.Tensor) -> Signals:
         """Average what was added since the last time, on all ranks.
@@ -218,31 +260,39 @@ class RunningSignals:
         """
         all_reduce(self._new, 'mean')
         rank = effective_rank(gather(feats)).reshape(1)
-        new = torch.cat([self._new / self._steps, rank.to(self._new)]).cpu()
-        keep = self.keep**self._steps
-        self.now = new if self.now is None else torch.lerp(new, self.now, keep)
-        if self.first is None:
-            self.first = new
-        self.first = torch.where(self.first.isnan(), new, self.first)
+        counts, means = self._new.split([len(self.prior), 2])
+        rest = torch.cat([means / self._steps, rank.to(means)]).cpu()
+        counts = counts.cpu() * get_world_size()
+        self.shares.add(_shares(counts), float(counts.sum()))
+        self.rest.add(rest, self.batch * self._steps)
+        if self.first_shares is None and self.shares.full:
+            self.first_shares = self.shares.value.clone()
+        if self.first_rank is None:
+            self.first_rank = float(rank)
         self._new.zero_()
         self._steps = 0
         return self.signals()
 
     def signals(self) -> Signals:
-        """Compare the averages with what they were at first."""
-        (counts, rest), (first, first_rest) = (
-            values.split([len(self.prior), 3])
-            for values in (self.now, self.first)
-        )
-        cosine, disagreement, rank = rest.tolist()
+        """Compare the averages with what they were at first.
+
+        Nothing is said of the classes before enough labels were seen to tell
+        a class that grows from one that chance has favoured.
+        """
+        cosine, disagreement, rank = self.rest.value.tolist()
         values = dict(
             alignment=cosine,
             start_disagreement=disagreement,
-            rank_loss=1 - rank / max(first_rest[2].item(), 1e-6),
+            rank_loss=1 - rank / max(self.first_rank, 1e-6),
         )
-        if counts.sum() > 0 and first.sum() > 0:
-            values.update(spread(counts, first, self.prior))
+        first = self.first_shares
+        if self.shares.full and first is not None and first.sum() > 0:
+            values.update(spread(self.shares.value, first, self.prior))
         return Signals(**values)
+
+
+def _shares(counts: torch.Tensor) -> torch.Tensor:
+    return counts / counts.sum().clamp(min=1)
 
 
 @HOOKS.register_module()

@@ -31,9 +31,10 @@ def step(labels: list[int], sure: float = 0.9, rank: int = 4) -> LastStep:
     return LastStep(probs, feats, None)
 
 
-def watched(steps, batch: int = 10**6, prior=UNIFORM, first=None):
-    """The signals after some steps; a large batch forgets the earlier."""
-    watch = RunningSignals(prior, batch)
+def watched(steps, prior=UNIFORM, first=None, labels: int = 1):
+    """The signals after some steps, by averages of so many labels."""
+    watch = RunningSignals(prior, len(steps[0].probs))
+    watch.shares.memory = labels
     if first is not None:
         watch.begin(torch.tensor(first))
     for seen in steps:
@@ -75,11 +76,11 @@ def test_a_stated_prior_is_no_growth():
 def test_only_confident_labels_count():
     unsure = step([2] * 8, sure=0.6)
     found = watched([step([0, 1, 2, 3]), unsure])
-    assert found.class_growth == 0  # nobody teaches
+    assert found.class_growth == 1  # nobody else teaches
 
 
 def test_rank_alignment_and_disagreement():
-    watch = RunningSignals(UNIFORM, 10**6)
+    watch = RunningSignals(UNIFORM, 160)  # as many as it remembers
     for seen, labels in (
         (step([0, 1, 2, 3]), [0, 1, 2, 3]),
         (step([0, 1, 2, 3], rank=2), [0, 1, 3, 2]),
@@ -92,21 +93,51 @@ def test_rank_alignment_and_disagreement():
 
 
 def test_averages_remember():
-    """40 labels of each of 4 classes: 16 of 160 weigh a tenth."""
+    """16 of 160 labels weigh a tenth, once so many were seen."""
     even, one = step([0, 1, 2, 3] * 4), step([0] * 16)
-    found = watched([even, one], batch=16)
+    found = watched([*[even] * 10, one], labels=160)
     assert found.top_class_share == pytest.approx(0.9 * 0.25 + 0.1)
-    assert watched([even] + 60 * [one], batch=16).top_class_share > 0.99
+    assert watched([*[even] * 10, *[one] * 60], labels=160).top_class_share > (
+        0.99
+    )
+
+
+@pytest.mark.parametrize('classes, batch', [(10, 64), (400, 64), (1000, 256)])
+@pytest.mark.parametrize('start_known', [True, False])
+def test_chance_is_no_collapse(classes, batch, start_known):
+    """Labels of shares that never change, of which half are sure."""
+    draws = torch.Generator().manual_seed(0)
+    shares = torch.rand(classes, generator=draws) + 0.05
+    watch = RunningSignals(torch.full((classes,), 1 / classes), batch)
+    if start_known:
+        watch.begin(1e4 * shares)
+    images = 3 * 80 * classes
+    for number in range(images // batch):
+        labels = shares.multinomial(batch, True, generator=draws)
+        probs = F.one_hot(labels, classes) * torch.where(
+            torch.rand(batch, 1, generator=draws) < 0.5, 0.9, 0.5
+        )
+        watch.add(LastStep(probs, torch.eye(8), None), 0.7)
+        if number % 10 == 9:
+            signals = watch.read(torch.eye(8))
+            assert signals.class_growth < LIMITS['class_growth'].warn
+            assert signals.lost_classes < LIMITS['lost_classes'].warn
+    assert signals.class_growth > 0  # enough was seen
+
+
+def test_few_labels_say_nothing_of_classes():
+    found = watched([step([2] * 8)], labels=80)
+    assert found.class_growth == found.lost_classes == 0
 
 
 def test_a_saved_state_goes_on():
     steps = [step([0, 1, 2, 3]), step([0, 0, 2, 3]), step([0, 0, 0, 3])]
-    whole = RunningSignals(UNIFORM, 16)
+    whole = RunningSignals(UNIFORM, 4)
     for seen in steps[:2]:
         whole.add(seen, 0.7)
         whole.read(seen.feats)
     whole.add(steps[2], 0.7)
-    resumed = RunningSignals(UNIFORM, 16)
+    resumed = RunningSignals(UNIFORM, 4)
     resumed.load(whole.state())
     feats = steps[2].feats
     assert resumed.read(feats) == whole.read(feats)
@@ -175,7 +206,8 @@ def run_config(config, monkeypatch):
 
     The averages halve in one of them: the batch has 8 images.
     """
-    monkeypatch.setattr('must_mm.engine.collapse.PER_CLASS', 4)
+    for name in ('LABELS_PER_CLASS', 'IMAGES_PER_CLASS'):
+        monkeypatch.setattr(f'must_mm.engine.collapse.{name}', 4)
     config.val_dataloader = config.val_cfg = config.val_evaluator = None
     config.test_dataloader = config.test_cfg = config.test_evaluator = None
     config.optim_wrapper.optimizer.lr = 1e-6
@@ -268,9 +300,14 @@ def test_resumed_runs_go_on_watching(run_config, images, tmp_path):
     train(run_config)
     whole = load_tensors(Path(run_config.work_dir, 'epoch_8.pth'))
     half = load_tensors(Path(run_config.work_dir, 'epoch_7.pth'))
-    names = {'new', 'steps', 'now', 'first', 'rows'}
-    assert set(whole['collapse']) == names
-    assert not torch.equal(whole['collapse']['now'], half['collapse']['now'])
+    assert set(whole['collapse']) == {
+        *('new', 'steps', 'shares', 'rest', 'weights'),
+        *('first_shares', 'first_rank', 'rows'),
+    }
+    assert any(
+        not torch.equal(whole['collapse'][name], half['collapse'][name])
+        for name in ('shares', 'rest')
+    )
     (Path(run_config.work_dir) / 'epoch_8.pth').unlink()
     run_config.dump(tmp_path / 'config.py')
     launch('train', tmp_path / 'config.py', '--resume').train()
