@@ -14,6 +14,10 @@ model = dict(
     backbone=dict(type='TIMMBackbone', model_name='tf_efficientnet_lite0'),
     head=dict(num_classes=10, in_channels=1280),
     decoder=dict(in_channels=1280),
+    # as this network was trained, unlike most of timm
+    data_preprocessor=dict(
+        mean=[127.5, 127.5, 127.5], std=[127.5, 127.5, 127.5]
+    ),
     start=dict(
         type='ClassifierStart',
         checkpoint='work_dirs/photos/efficientnet_lite0.pth',

@@ -239,9 +239,18 @@ class MUST(ImageClassifier):
         return teacher.requires_grad_(False).eval()
 
     def build_pseudo_labels(self, config: dict | None) -> nn.Module | None:
-        """Build :class:`PseudoLabels` for the classes and features here."""
+        """Build :class:`PseudoLabels` for the classes and features here.
+
+        The prior that the fairness loss is told is the alignment's, too,
+        where that has none of its own.
+        """
         if config is None:
             return None
+        prior = getattr(self.head.fairness_loss, 'prior', None)
+        alignment = config.get('alignment')
+        if prior is not None and alignment is not None:
+            stated = alignment.get('prior') or prior.tolist()
+            config = dict(config, alignment=dict(alignment, prior=stated))
         sizes = dict(
             num_classes=self.head.num_classes,
             in_channels=self.head.in_channels,

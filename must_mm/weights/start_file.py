@@ -181,14 +181,17 @@ class ConvertedStart:
         """Load the classifier into ``backbone``, ``neck`` and ``head``.
 
         Raises:
-            ValueError: If the model's config describes another tower or
-                another number of classes.
+            ValueError: If the model's config describes another tower, other
+                normalisation of the images or another number of classes.
         """
         content = read_classifier(self.checkpoint)
         meta = content['meta']
         classes = meta['dataset_meta']['classes']
         check_classes(model.head, len(classes), 'model.start.checkpoint')
-        check_function(model.backbone, meta['config']['model']['backbone'])
+        wanted = meta['config']['model']
+        check_function(model.backbone, wanted['backbone'])
+        how = wanted['data_preprocessor']
+        check_normalisation(model.data_preprocessor, how)
         model.load_state_dict(content['state_dict'], strict=False)
 
 
@@ -204,6 +207,31 @@ def check_classes(head: nn.Module, count: int, key: str) -> None:
             f'{key} has {count} classes, model.head.num_classes is {wanted}: '
             'make them equal'
         )
+
+
+def check_normalisation(preprocessor: nn.Module, wanted: dict) -> None:
+    """Compare how images are normalised.
+
+    Args:
+        preprocessor: The data preprocessor of the model that is to get the
+            weights.
+        wanted: ``mean`` and ``std`` that they were trained with, for pixels
+            in [0, 255].
+
+    Raises:
+        ValueError: If one differs, with both values.
+    """
+    for name in ('mean', 'std'):
+        if not hasattr(preprocessor, name):  # it does not normalise
+            return
+        found = getattr(preprocessor, name).flatten().cpu()
+        if not torch.allclose(found, torch.tensor(wanted[name]), atol=0.5):
+            values = ', '.join(f'{value:g}' for value in wanted[name])
+            raise ValueError(
+                f'model.data_preprocessor.{name} is '
+                f'[{", ".join(f"{value:g}" for value in found.tolist())}], '
+                f'the weights were trained with [{values}]: make them equal'
+            )
 
 
 def check_function(backbone: nn.Module, wanted: dict) -> None:

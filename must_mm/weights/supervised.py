@@ -4,17 +4,19 @@ Its head is restricted or merged to the target's classes, which makes MUST a
 source-free adaptation method: only the weights of the source are needed.
 """
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
 import torch.nn as nn
+from mmengine.logging import print_log
 from mmengine.runner import CheckpointLoader
 from mmpretrain.registry import TASK_UTILS
 
 from ..utils.lists import same_name
 from ..utils.validation import check_integer, check_type
-from .start_file import check_classes
+from .start_file import check_classes, check_normalisation
 from .text import Names, read_classes
 
 # Linear layers of MMPretrain's heads, and where they go.
@@ -128,6 +130,7 @@ class ClassifierStart:
             ValueError: If checkpoint, head or classes do not fit the model.
         """
         check_classes(model.head, len(self.classes), 'model.start.classes')
+        self._compare_with_timm(model)
         state = {}
         for name, value in self.load(model.backbone).items():
             if name.startswith(_FEATURES):
@@ -152,6 +155,27 @@ class ClassifierStart:
                 f'model.start.checkpoint: {self.checkpoint} lacks the '
                 f'statistics of batch norms ({missing[0]}, ...): give the '
                 'whole state dict of the classifier'
+            )
+
+    def _compare_with_timm(self, model: nn.Module) -> None:
+        """Warn where timm normalises images otherwise for this network.
+
+        The weights may be of another training than timm's.
+        """
+        network = getattr(model.backbone, 'timm_model', None)
+        if network is None:
+            return
+        timm = {
+            name: [255 * value for value in network.default_cfg[name]]
+            for name in ('mean', 'std')
+        }
+        try:
+            check_normalisation(model.data_preprocessor, timm)
+        except ValueError as error:
+            print_log(
+                f'{error}, if {self.checkpoint} is as timm has trained it',
+                'current',
+                logging.WARNING,
             )
 
     def merge(self, rows: torch.Tensor) -> torch.Tensor:

@@ -118,6 +118,25 @@ def must(config):
     return build
 
 
+@pytest.mark.parametrize(
+    'own, expected',
+    [
+        (None, [0.7, 0.1, 0.1, 0.1]),
+        ([0.1, 0.1, 0.1, 0.7], [0.1, 0.1, 0.1, 0.7]),
+    ],
+)
+def test_a_prior_that_is_stated_once_is_everyone_s(config, own, expected):
+    config.model.head.fairness = dict(
+        type='FairnessLoss', prior=[0.7, 0.1, 0.1, 0.1]
+    )
+    config.model.pseudo_labels = dict(
+        alignment=dict(type='BalancedLabels', prior=own)
+    )
+    model = MODELS.build(config.model)
+    found = model.pseudo_labels.alignment.prior
+    assert torch.equal(found, torch.tensor(expected))
+
+
 def views() -> list[torch.Tensor]:
     return list(torch.randn(2, 4, 3, SIZE, SIZE))
 

@@ -232,6 +232,17 @@ def test_another_function_is_refused(
         MODELS.build(config).init_weights()
 
 
+def test_other_normalisation_is_refused(converted, images, tmp_path):
+    start = dict(type='ConvertedStart', checkpoint=str(converted))
+    config = must_config(images, tmp_path, start)
+    config.data_preprocessor.std = [127.5, 127.5, 127.5]
+    with pytest.raises(
+        ValueError,
+        match=r'data_preprocessor.std is \[127.5.*trained with \[68.5',
+    ):
+        MODELS.build(config).init_weights()
+
+
 def test_another_number_of_classes_is_refused(converted, images, tmp_path):
     start = dict(type='ConvertedStart', checkpoint=str(converted))
     config = must_config(images, tmp_path, start)

@@ -126,6 +126,30 @@ def test_names_of_timm(tmp_path):
         )
 
 
+def test_other_normalisation_than_timm_s_is_a_warning(tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr(
+        'must_mm.weights.supervised.print_log',
+        lambda text, *_: said.append(text),
+    )
+    network = timm.create_model('test_efficientnet', num_classes=5)
+    save_tensors(network.state_dict(), tmp_path / 'timm.pth')
+    backbone = dict(type='TIMMBackbone', model_name='test_efficientnet')
+    config = must(
+        backbone, 256, checkpoint=tmp_path / 'timm.pth', class_map=MAP
+    )
+    mean, std = (
+        [255 * value for value in network.default_cfg[name]]
+        for name in ('mean', 'std')
+    )
+    config['data_preprocessor'] = dict(mean=mean, std=std)
+    MODELS.build(config).init_weights()
+    assert said == []
+    config['data_preprocessor']['std'] = [99.0] * 3
+    MODELS.build(config).init_weights()
+    assert said[0].startswith('model.data_preprocessor.std is [99, 99, 99]')
+
+
 def fault(state: dict, kind: str) -> dict:
     if kind == 'no head':
         return {n: v for n, v in state.items() if n.startswith('backbone.')}
