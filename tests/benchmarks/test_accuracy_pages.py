@@ -56,12 +56,12 @@ def test_a_row_says_mean_spread_best_and_loss():
     taught = [dict(task='digits', test=dict(taught=94.5))]
     lines = pages.summary_table(runs, taught).splitlines()
     assert cells(lines[2]) == [
-        'digits', '71.0', '', '60.0: loses', '**95.0 ± 1.4**', '94.0',
+        'digits', '71.0', '', '60.0 (worse)', '**95.0 ± 1.4**', '94.0',
         '94.5', '94.5',
     ]  # fmt: skip
-    assert cells(lines[3])[4:] == ['**10.0**: loses', '10.0', '', '']
+    assert cells(lines[3])[4:] == ['**10.0** (worse)', '10.0', '', '']
     assert cells(pages.readme_row('handwritten digits', runs, taught)) == [
-        'handwritten digits', '71.0', '', '60.0: loses', '**95.0 ± 1.4**',
+        'handwritten digits', '71.0', '', '60.0 (worse)', '**95.0 ± 1.4**',
         '94.5', '[ours](docs/accuracy.md), 1–2 runs',
     ]  # fmt: skip
 
