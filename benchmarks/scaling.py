@@ -274,6 +274,8 @@ def main(argv: list[str] | None = None) -> None:
     )
     args = parser.parse_args(argv)
     cfg = arguments.read_config(args)
+    # next to nothing, and some parts ask for a look at the images first
+    cfg.model.pseudo_labels = None
     size = arguments.image_size(cfg, args.size)
     if args.check:
         print(check(cfg, size, args.batch))

@@ -101,7 +101,7 @@ class PseudoLabels(nn.Module):
     def needs_start(self) -> bool:
         """Whether a part cannot do without :class:`StartPassHook`."""
         return self.anchor is not None or (
-            self.alignment is not None and self.alignment.estimates_prior
+            self.alignment is not None and self.alignment.wants_sample
         )
 
     def begin(self, start: StartStatistics) -> None:
@@ -129,10 +129,10 @@ class PseudoLabels(nn.Module):
         """
         if self.needs_start and not len(self.start):
             raise ValueError(
-                "model.pseudo_labels.anchor, and prior='auto' of the "
-                "alignment, start from the start's predictions of the "
-                "training images: add dict(type='StartPassHook') to "
-                'custom_hooks'
+                "model.pseudo_labels.anchor, and prior='auto' or "
+                "strength='auto' of the alignment, start from the start's "
+                'predictions of the training images: add '
+                "dict(type='StartPassHook') to custom_hooks"
             )
         if self.anchor is not None:
             probs = self.anchor(probs, self.start(index))

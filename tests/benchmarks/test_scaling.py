@@ -92,6 +92,7 @@ def test_two_processes_send_what_is_counted(config):
 
 
 def test_command(config, tmp_path, capsys):
+    config.model.pseudo_labels = dict(alignment=dict(strength='auto'))
     config.dump(tmp_path / 'tiny.py')
     main([str(tmp_path / 'tiny.py'), '--gpus', '1', '16', '--images', '2e6'])
     printed = capsys.readouterr().out

@@ -82,7 +82,12 @@ def test_known_labels_count_in_full():
 
 
 @pytest.mark.parametrize(
-    'options', [dict(anchor=dict()), dict(alignment=dict(prior='auto'))]
+    'options',
+    [
+        dict(anchor=dict()),
+        dict(alignment=dict(prior='auto')),
+        dict(alignment=dict(strength='auto')),
+    ],
 )
 def test_what_needs_the_start_names_the_hook(options):
     part = PseudoLabels(CLASS_COUNT, WIDTH, **options)
