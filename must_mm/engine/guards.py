@@ -2,7 +2,7 @@
 
 from mmengine.hooks import Hook
 from mmpretrain.registry import HOOKS
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from ..models.must import MUST
 from ..utils.distributed import unwrap
@@ -23,27 +23,62 @@ def check_training_data(loader: DataLoader) -> None:
         )
 
 
+def check_classes(dataset: Dataset, num_classes: int) -> None:
+    """Raise if a validation set has other classes than the model.
+
+    Raises:
+        ValueError: If the numbers of classes differ.
+    """
+    classes = getattr(dataset, 'metainfo', {}).get('classes')
+    if classes is not None and len(classes) != num_classes:
+        raise ValueError(
+            f'val_dataloader.dataset has {len(classes)} classes, '
+            f'model.head.num_classes is {num_classes}: make them equal, '
+            'and the order that of model.start.classes'
+        )
+
+
+def check_labels(dataset: Dataset) -> None:
+    """Raise unless the training set has a label that may be used.
+
+    Raises:
+        ValueError: If no sample is ``labelled``.
+    """
+    if not hasattr(dataset, 'get_data_info'):
+        return  # only samples that are loaded would tell
+    if not any(
+        dataset.get_data_info(index).get('labelled')
+        for index in range(len(dataset))
+    ):
+        raise ValueError(
+            'model.label_loss learns labels that may be used, and no sample '
+            'of train_dataloader.dataset is marked as labelled: name such '
+            "images and their classes in a list, with type='KnownLabels', "
+            'or leave model.label_loss out'
+        )
+
+
 @HOOKS.register_module()
 class ClassCheckHook(Hook):
-    """Raises if a validation set has other classes than the model."""
+    """Raises if data sets do not fit the model.
+
+    A validation set of other classes, or a training set without any label
+    for a model that has a ``label_loss``.
+    """
 
     def before_train(self, runner) -> None:
-        """Compare the number of classes.
+        """Compare the number of classes, look for a label.
 
         Raises:
-            ValueError: If they differ.
+            ValueError: If the numbers differ, or there is none.
         """
-        if runner.val_loop is None:
-            return
-        num_classes = unwrap(runner.model, MUST).head.num_classes
-        metainfo = getattr(runner.val_dataloader.dataset, 'metainfo', {})
-        classes = metainfo.get('classes')
-        if classes is not None and len(classes) != num_classes:
-            raise ValueError(
-                f'val_dataloader.dataset has {len(classes)} classes, '
-                f'model.head.num_classes is {num_classes}: make them equal, '
-                'and the order that of model.start.classes'
+        model = unwrap(runner.model, MUST)
+        if runner.val_loop is not None:
+            check_classes(
+                runner.val_dataloader.dataset, model.head.num_classes
             )
+        if model.label_loss is not None:
+            check_labels(runner.train_dataloader.dataset)
 
 
 @HOOKS.register_module()

@@ -4,6 +4,7 @@ import pytest
 from mmengine.hooks import Hook
 from mmpretrain.registry import MODELS
 
+from must_mm.engine.guards import check_labels
 from must_mm.models.losses import FairnessLoss
 from must_mm.models.must import MUST
 from must_mm.utils.distributed import unwrap
@@ -55,6 +56,19 @@ def test_validation_set_with_other_classes(config):
         ValueError, match=r'val_dataloader.*3 classes.*num_classes is 4'
     ):
         train(config)
+
+
+def test_labels_that_are_marked_nowhere(config):
+    """Labels of the data set itself are for the log."""
+    config.model.label_loss = dict(type='LabelLoss')
+    with pytest.raises(
+        ValueError, match='model.label_loss.*train_dataloader.*KnownLabels'
+    ):
+        train(config)
+
+
+def test_what_tells_no_labels_before_it_is_loaded_is_let_be():
+    check_labels([dict(inputs=0)])
 
 
 # ----------------------------------------------------------------- fairness
