@@ -125,7 +125,7 @@ class _BlocksHook(Hook):
         self.blocks = blocks
 
     def find(self, runner) -> list[nn.Module]:
-        """Return the modules of ``blocks``, those of a list one by one.
+        """Return the modules of ``blocks``, those of a sequence one by one.
 
         Raises:
             ValueError: If the model lacks one that was named.
@@ -142,7 +142,9 @@ class _BlocksHook(Hook):
                     f'{type(self).__name__}.blocks: {type(model).__name__} '
                     f'has no module {name!r}'
                 ) from error
-            modules += found if isinstance(found, nn.ModuleList) else [found]
+            # one checkpoint over a whole trunk would save nothing
+            several = isinstance(found, (nn.ModuleList, nn.Sequential))
+            modules += found if several else [found]
         return modules
 
 
@@ -159,9 +161,10 @@ class CompileBlocksHook(_BlocksHook):
     than it saves.
 
     Args:
-        blocks: Names of the modules to compile in the model; lists of modules
-            are compiled one by one. By default the ``layers`` of the backbone
-            and of the teacher's, where they have some.
+        blocks: Names of the modules to compile in the model; those of a list
+            or an ``nn.Sequential`` are compiled one by one. By default the
+            ``layers`` of the backbone and of the teacher's, where they have
+            some.
         options: Arguments of ``torch.compile``, such as
             ``dict(mode='max-autotune-no-cudagraphs')``. Without ``dynamic``,
             each batch size gets code of its own: validation brings others
@@ -248,8 +251,9 @@ class RecomputeBlocksHook(_BlocksHook):
     its inputs needs one, as behind frozen layers; this hook does not.
 
     Args:
-        blocks: Names of the modules in the model; of a list of modules, each
-            keeps its own input. By default the ``layers`` of the backbone.
+        blocks: Names of the modules in the model; of a list or an
+            ``nn.Sequential``, each module keeps its own input. By default the
+            ``layers`` of the backbone.
 
     Raises:
         TypeError: If the argument is of another type.

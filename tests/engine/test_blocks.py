@@ -170,6 +170,20 @@ def test_a_model_without_such_blocks_is_left_alone():
         RecomputeBlocksHook().before_train(runner)
 
 
+@pytest.mark.parametrize(
+    'wrap',
+    [torch.nn.ModuleList, lambda blocks: torch.nn.Sequential(*blocks)],
+    ids=['list', 'sequential'],
+)
+def test_blocks_are_taken_one_by_one(wrap):
+    """As MMPretrain keeps a transformer's, and timm, or a ResNet a stage's."""
+    model = torch.nn.Module()
+    model.blocks = wrap([torch.nn.Linear(2, 2) for _ in range(3)])
+    hook = RecomputeBlocksHook(blocks=['blocks', 'blocks.0'])
+    found = hook.find(SimpleNamespace(model=model))
+    assert found == [*model.blocks, model.blocks[0]]
+
+
 def test_only_the_named_device_compiles():
     model = torch.nn.Linear(2, 2)
     hook = CompileBlocksHook(blocks=['missing'], device='cuda')
