@@ -156,9 +156,9 @@ class CompileBlocksHook(_BlocksHook):
     samples) changes with every batch, and the blocks take the time. The first
     iterations compile, which takes minutes for a large model and needs Triton
     on a GPU and a C++ compiler. Where these are missing, the log says so and
-    training goes on without. So it does when blocks are compiled again after
-    the first epoch: code that is made anew for every other batch costs more
-    than it saves.
+    training goes on without. It also says when blocks are compiled again after
+    the first epoch (of a resumed run, the first since then): code that is made
+    anew for every other batch costs more than it saves.
 
     Args:
         blocks: Names of the modules to compile in the model; those of a list
@@ -211,6 +211,8 @@ class CompileBlocksHook(_BlocksHook):
             return
         compile_blocks(blocks, self.options)
         self._graphs = _compiled_graphs()
+        # a resumed run compiles anew, however far it has come
+        self._settled = runner.iter + len(runner.train_dataloader)
         runner.logger.info(
             f'{len(blocks)} blocks are compiled in the first iterations'
         )
@@ -225,10 +227,10 @@ class CompileBlocksHook(_BlocksHook):
         """Say how many graphs there are, and when there are more later."""
         if self._graphs is None:
             return
-        now, first = _compiled_graphs(), len(runner.train_dataloader)
-        if runner.iter + 1 == first:
+        now = _compiled_graphs()
+        if runner.iter + 1 == self._settled:
             runner.logger.info(f'compiled graphs: {now - self._graphs}')
-        elif runner.iter + 1 > first and now > self._before:
+        elif runner.iter + 1 > self._settled and now > self._before:
             runner.logger.warning(
                 f'blocks were compiled again in iteration {runner.iter + 1}, '
                 f'{now - self._graphs} graphs by now. If that goes on, take '

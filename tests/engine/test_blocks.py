@@ -190,9 +190,10 @@ def test_only_the_named_device_compiles():
     hook.before_train(SimpleNamespace(model=model))
 
 
-def test_late_graphs_are_told(monkeypatch):
+@pytest.mark.parametrize('done', [0, 6], ids=['new', 'resumed'])
+def test_late_graphs_are_told(monkeypatch, done):
     """In the first epoch as a number, afterwards as a warning."""
-    made = iter([0, 0, 4, 4, 4, 4, 5])
+    made = iter([0, 0, 4, 4, 4, 4, 4, 4, 5])
     monkeypatch.setattr(
         'must_mm.engine.blocks._compiled_graphs', lambda: next(made)
     )
@@ -203,18 +204,18 @@ def test_late_graphs_are_told(monkeypatch):
             info=said.append, warning=lambda text: said.append('! ' + text)
         ),
         train_dataloader=range(2),
-        iter=1,
+        iter=done,
     )
     runner.model.block = torch.nn.Linear(2, 2)
     hook = CompileBlocksHook(blocks=['block'], options=dict(backend='eager'))
     hook.before_train(runner)
-    for runner.iter in (1, 2, 3):
+    for runner.iter in range(done, done + 4):
         hook.before_train_iter(runner, 0)
         hook.after_train_iter(runner, 0)
     first, *rest = said[1:]
     assert first == 'compiled graphs: 4'
     assert len(rest) == 1 and rest[0].startswith('! blocks were compiled')
-    assert 'iteration 4, 5 graphs' in rest[0]
+    assert f'iteration {done + 4}, 5 graphs' in rest[0]
 
 
 @pytest.mark.parametrize('kind', ['CompileBlocksHook', 'RecomputeBlocksHook'])
