@@ -19,6 +19,7 @@ class LoaderWaitHook(Hook):
     As ``loader_wait`` beside the losses; of several processes the largest,
     since one that waits holds up all. Where it is large, the log says, once
     an epoch, that more loader processes would make training faster.
+    Validation, and what is saved at the end of an epoch, does not count.
 
     Args:
         window: Over how many iterations the share is taken.
@@ -35,12 +36,29 @@ class LoaderWaitHook(Hook):
         check_number('LoaderWaitHook.limit', limit, '(0, 1]')
         self.window = window
         self.limit = limit
+        # a run may validate before it trains
+        self._end = None
 
     def before_train(self, runner) -> None:
         """Begin to count with the second iteration: loaders have to start."""
         self._waited = self._count = 0
         self._begin = self._end = None
         self._warned = -1
+
+    def before_train_epoch(self, runner) -> None:
+        """Leave out what came after the last epoch."""
+        self._leave_out()
+
+    def after_val(self, runner) -> None:
+        """Leave out a validation, which may come within an epoch."""
+        self._leave_out()
+
+    def _leave_out(self) -> None:
+        """Move the clock over what came after the last iteration."""
+        if self._end is not None:
+            gap = time.perf_counter() - self._end
+            self._begin += gap
+            self._end += gap
 
     def before_train_iter(self, runner, batch_idx: int, data_batch=None):
         """The batch is there: count how long that took."""

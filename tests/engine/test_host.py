@@ -8,6 +8,7 @@ from mmpretrain.registry import HOOKS
 
 from must_mm.engine import host
 from must_mm.engine.host import FreezeGarbageHook, LoaderWaitHook
+from tests.tiny import build
 
 
 class Run:
@@ -56,6 +57,23 @@ def test_one_warning_an_epoch(monkeypatch):
     run.runner.epoch = 1
     run.go(8, load=1, compute=1)
     assert len(run.warned) == 2
+
+
+@pytest.mark.parametrize('over', ['before_train_epoch', 'after_val'])
+def test_what_lies_between_iterations_is_no_waiting(monkeypatch, over):
+    """Validation and checkpoints; but the first batch of an epoch is."""
+    run = Run(monkeypatch)
+    run.hook.before_train_epoch(run.runner)
+    run.go(2, load=0, compute=1)
+    run.now += 100
+    getattr(run.hook, over)(run.runner)
+    run.go(1, load=2, compute=2)
+    run.go(1, load=0, compute=4)
+    assert run.shares == [pytest.approx(2 / 10)]
+
+
+def test_a_run_may_validate_alone(config):
+    build(config, LoaderWaitHook()).val()
 
 
 def test_of_several_processes_the_slowest(monkeypatch):
