@@ -1,8 +1,13 @@
 """Read scalars late: no iteration waits for the device to finish."""
 
+import math
+
 import torch
 from mmengine.hooks import LoggerHook, RuntimeInfoHook
 from mmpretrain.registry import HOOKS
+
+#: Means over what not every batch has: NaN says that there is none.
+MAY_BE_MISSING = {'pseudo_label_acc'}
 
 
 class LateScalars:
@@ -47,7 +52,8 @@ class LateRuntimeInfoHook(RuntimeInfoHook):
 
     MMEngine reads every scalar of every iteration, and a GPU waits for each.
     Here they are read together where :class:`LoggerHook` writes, and before a
-    checkpoint is saved; log and checkpoint are the same.
+    checkpoint is saved; log and checkpoint are the same, but for what a batch
+    says nothing of (:data:`MAY_BE_MISSING`), which is left out.
     """
 
     def __init__(self) -> None:
@@ -90,4 +96,6 @@ class LateRuntimeInfoHook(RuntimeInfoHook):
     def _read(self, runner) -> None:
         for scalars in self._late.read():
             for name, value in scalars.items():
+                if name in MAY_BE_MISSING and math.isnan(value):
+                    continue
                 runner.message_hub.update_scalar(f'train/{name}', value)

@@ -111,7 +111,7 @@ class SelfTrainingHead(ClsHead):
             is the share of confident samples, in [0, 1];
             ``teacher_confidence``, the mean of ``max q``; with labels,
             ``pseudo_label_acc``, the weighted accuracy of the pseudo-labels
-            in [0, 1].
+            in [0, 1], NaN where none has a weight.
         """
         logits = self(feats)
         if weights is None:
@@ -130,7 +130,7 @@ class SelfTrainingHead(ClsHead):
             correct = (pseudo_label == label).float()
             losses['pseudo_label_acc'] = (
                 correct * weights
-            ).sum() / weights.sum().clamp(min=1)
+            ).sum() / weights.sum()
         return losses
 
 

@@ -29,7 +29,8 @@ class Log:
         teacher: The same of the teacher.
         epoch: Where the following were logged, in epochs.
         conf_ratio: Share of confident pseudo-labels, in [0, 1].
-        pseudo_label_acc: Accuracy of the confident ones, in [0, 1].
+        pseudo_label_acc: Accuracy of the confident ones, in [0, 1]; NaN while
+            there is none.
     """
 
     student: list[float]
@@ -56,7 +57,9 @@ def read_log(work_dir: Path) -> Log:
         teacher=[line['teacher/accuracy/top1'] / 100 for line in val],
         epoch=[line['iter'] / steps_per_epoch for line in train],
         conf_ratio=[line['conf_ratio'] for line in train],
-        pseudo_label_acc=[line['pseudo_label_acc'] for line in train],
+        pseudo_label_acc=[
+            line.get('pseudo_label_acc', np.nan) for line in train
+        ],
     )
 
 

@@ -1,9 +1,12 @@
 """Scalars read late are the scalars read at once."""
 
+import math
+from types import SimpleNamespace
+
 import pytest
 import torch
 
-from must_mm.engine.late_scalars import LateScalars
+from must_mm.engine.late_scalars import LateRuntimeInfoHook, LateScalars
 from must_mm.utils.scalars import read_scalars
 from tests.tiny import train
 
@@ -58,3 +61,24 @@ def test_log_and_checkpoint_are_the_same(config, tmp_path, interval, save):
         assert scalars[0] == scalars[1], name
     logs = [read_logs(tmp_path / kind) for kind in runs]
     assert logs[0] == logs[1] and len(logs[0]) > 3
+
+
+def test_what_a_batch_says_nothing_of_is_left_out():
+    """An accuracy of no label is none; a loss that is NaN stays one."""
+    logged = []
+    runner = SimpleNamespace(
+        message_hub=SimpleNamespace(
+            update_scalar=lambda name, value: logged.append((name, value))
+        )
+    )
+    hook = LateRuntimeInfoHook()
+    for accuracy in (math.nan, 0.75):
+        hook._late.add(dict(loss=math.inf, pseudo_label_acc=accuracy))
+    hook._late.add(dict(loss=math.nan))
+    hook._read(runner)
+    assert logged[:3] == [
+        ('train/loss', math.inf),
+        ('train/loss', math.inf),
+        ('train/pseudo_label_acc', 0.75),
+    ]
+    assert logged[3][0] == 'train/loss' and math.isnan(logged[3][1])

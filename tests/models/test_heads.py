@@ -113,9 +113,17 @@ def test_without_confident_samples_training_can_go_on(head):
     feats = torch.randn(4, 6, requires_grad=True)
     losses = head.loss((feats,), samples([0] * 4), torch.full((4, 4), 0.25))
     assert losses['loss_st'] == 0 and losses['conf_ratio'] == 0
-    assert losses['pseudo_label_acc'] == 0
+    assert losses['pseudo_label_acc'].isnan()  # of none, none is right
     (losses['loss_st'] + losses['loss_fair']).backward()
     assert feats.grad.isfinite().all()
+
+
+def test_accuracy_is_a_weighted_mean_for_any_weights(head):
+    """Those of less than one in all, too."""
+    feats = (F.normalize(torch.randn(4, 6), dim=1),)
+    weights = torch.tensor([0.3, 0.1, 0.0, 0.0])
+    losses = head.loss(feats, samples([0, 3, 0, 0]), PROBS, weights)
+    assert losses['pseudo_label_acc'].item() == pytest.approx(0.75)
 
 
 def test_fairness_takes_the_number_of_classes():

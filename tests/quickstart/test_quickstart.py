@@ -165,6 +165,20 @@ def test_start_model_is_open_clips(short_quickstart):
     assert 5e5 < parameters < 2e6
 
 
+def test_log_before_anything_was_confident(tmp_path):
+    """There is no accuracy of such labels yet."""
+    folder = tmp_path / 'now' / 'vis_data'
+    folder.mkdir(parents=True)
+    lines = [
+        dict(epoch=1, iter=10, conf_ratio=0.0),
+        dict(epoch=1, iter=20, conf_ratio=0.5, pseudo_label_acc=0.75),
+    ]
+    text = '\n'.join(json.dumps(line) for line in lines)
+    (folder / 'scalars.json').write_text(text)
+    first, second = read_log(tmp_path).pseudo_label_acc
+    assert np.isnan(first) and second == 0.75
+
+
 def test_log_of_a_run_that_did_not_start(tmp_path):
     with pytest.raises(FileNotFoundError, match=str(tmp_path)):
         read_log(tmp_path)
