@@ -86,6 +86,15 @@ class _Inside:
         raise _Asked(index)
 
 
+def parts_of(dataset) -> list:
+    """Return the data sets that a wrapper wraps; none where it is none."""
+    inside = getattr(dataset, 'dataset', None)
+    parts = getattr(dataset, 'datasets', None) or []
+    if not parts and hasattr(inside, '__getitem__'):
+        parts = [inside]
+    return list(parts)
+
+
 def hand_on_epochs(dataset) -> None:
     """Make sure that wrappers hand on the epoch with the index.
 
@@ -95,10 +104,7 @@ def hand_on_epochs(dataset) -> None:
     Raises:
         TypeError: If a wrapper does not, so that all epochs would draw alike.
     """
-    inside = getattr(dataset, 'dataset', None)
-    parts = getattr(dataset, 'datasets', None) or []
-    if not parts and hasattr(inside, '__getitem__'):
-        parts = [inside]
+    parts = parts_of(dataset)
     if not parts or not len(dataset):
         return
     for part in parts:
@@ -106,10 +112,10 @@ def hand_on_epochs(dataset) -> None:
     if isinstance(getattr(dataset, 'repeat_indices', None), list):
         dataset.repeat_indices = _Table(dataset.repeat_indices)
     stand_in = copy.copy(dataset)
-    if parts == [inside]:
-        stand_in.dataset = _Inside(inside)
-    else:
+    if getattr(dataset, 'datasets', None):
         stand_in.datasets = [_Inside(part) for part in parts]
+    else:
+        stand_in.dataset = _Inside(dataset.dataset)
     try:
         stand_in[EpochIndex(len(dataset) - 1, 0, 0)]
     except _Asked as asked:

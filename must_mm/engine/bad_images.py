@@ -8,7 +8,18 @@ from mmengine.hooks import Hook
 from mmpretrain.registry import HOOKS
 
 from ..checkpoints.resume import saved_values
+from ..datasets.seeding import parts_of
 from ..datasets.skip_bad_images import MARK, TooManyBadImages, too_many
+
+
+def allowed(dataset) -> int:
+    """How many images of a data set, wrapped or not, may be unreadable.
+
+    Those of all parts together, where it has several.
+    """
+    if hasattr(dataset, 'max_bad_images'):
+        return dataset.max_bad_images
+    return sum(allowed(part) for part in parts_of(dataset))
 
 
 @HOOKS.register_module()
@@ -59,7 +70,7 @@ class BadImageHook(Hook):
             return
         self.bad.update(new)
         runner.message_hub.update_info('unreadable_images', len(self.bad))
-        limit = runner.train_dataloader.dataset.max_bad_images
+        limit = allowed(runner.train_dataloader.dataset)
         for path, why in new.items():
             runner.logger.warning(f'skipped {path}: {why}')
         runner.logger.warning(

@@ -189,6 +189,28 @@ def test_as_many_as_allowed_do_not(run_config):
     assert train(run_config).iter == 3
 
 
+WRAPPERS = {
+    1: lambda part: dict(type='RepeatDataset', times=2, dataset=part),
+    2: lambda part: dict(type='ConcatDataset', datasets=[part, part]),
+}
+
+
+@pytest.mark.parametrize('allowed', WRAPPERS)
+def test_the_limit_is_found_within_wrappers(run_config, photos, allowed):
+    """Two bad files, no two in a row; parts may have as many together."""
+    write_images(photos)
+    for place in ('ant/1.png', 'dog/4.png'):
+        (photos / 'images' / place).write_bytes(b'')
+    run_config.train_cfg.max_epochs = 1
+    part = skipping(photos, limit=1)
+    run_config.train_dataloader.dataset = WRAPPERS[allowed](part)
+    if allowed == 2:
+        assert train(run_config).iter == 6
+        return
+    with pytest.raises(TooManyBadImages, match='2 images.*allows 1'):
+        train(run_config)
+
+
 def test_resumed_run_counts_on(run_config, photos, tmp_path):
     """A file found bad before, repaired since, still counts: once."""
     run_config.train_cfg.max_epochs = 1
