@@ -14,8 +14,7 @@ from mmpretrain.registry import DATA_SAMPLERS, DATASETS
 
 from ..utils.validation import check_number
 from .seeding import EpochIndex, EpochSampler
-
-KEY = 'train_dataloader.dataset'
+from .wrapping import KEY, build_inside
 
 
 def read_labels(path: str | Path, num_classes: int) -> dict[str, int]:
@@ -54,23 +53,42 @@ class KnownLabels:
     itself says of labels is for the log, as ever.
 
     Args:
-        source: Type of the data set, such as ``'CustomDataset'``. To skip
-            bad images, ``type='SkipBadImages', dataset='KnownLabels'``.
         labels: Text file of such images and the index of their class, one a
             line, as ``ants/3.jpg 0``; paths below ``data_root`` and
             ``data_prefix``.
+        dataset: The data set's config, or its type, such as
+            ``'CustomDataset'``. Wrappers, as to skip bad images, go around.
+        source: Stands for ``dataset`` where a wrapper has that name already:
+            ``type='SkipBadImages', dataset='KnownLabels', source=...``.
         options: Arguments of the data set.
 
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If a line of it is of another form, or an image of it is
             not in the data set.
+        TypeError: If ``dataset`` is neither a config nor a type, is a
+            wrapper, or is given beside ``source``.
     """
 
-    def __init__(self, source: str, labels: str | Path, **options) -> None:
-        self.dataset: BaseDataset = DATASETS.build(
-            dict(type=source, **options)
-        )
+    def __init__(
+        self,
+        labels: str | Path,
+        dataset: str | dict | None = None,
+        source: str | dict | None = None,
+        **options,
+    ) -> None:
+        if dataset is None:
+            dataset = source
+        elif source is not None:
+            raise TypeError(f'{KEY}: source stands for dataset, give one')
+        self.dataset: BaseDataset = build_inside(dataset, **options)
+        if not hasattr(self.dataset, 'img_prefix'):
+            raise TypeError(
+                f'{KEY}: KnownLabels takes no {type(self.dataset).__name__}, '
+                'which does not say where images lie: put it around '
+                "KnownLabels, as dict(type='SkipBadImages', "
+                "dataset=dict(type='KnownLabels', ...))"
+            )
         known = read_labels(labels, len(self.metainfo['classes']))
         root = self.dataset.img_prefix
         left = {str(Path(root, name)): k for name, k in known.items()}

@@ -18,6 +18,8 @@ from mmcv.transforms import BaseTransform
 from mmengine.dataset import DefaultSampler
 from mmpretrain.registry import DATA_SAMPLERS, TRANSFORMS
 
+from .wrapping import parts_of
+
 
 class EpochIndex(int):
     """A sample's index that knows the epoch and the seed of the run.
@@ -84,15 +86,6 @@ class _Inside:
 
     def __getitem__(self, index):
         raise _Asked(index)
-
-
-def parts_of(dataset) -> list:
-    """Return the data sets that a wrapper wraps; none where it is none."""
-    inside = getattr(dataset, 'dataset', None)
-    parts = getattr(dataset, 'datasets', None) or []
-    if not parts and hasattr(inside, '__getitem__'):
-        parts = [inside]
-    return list(parts)
 
 
 def hand_on_epochs(dataset) -> None:

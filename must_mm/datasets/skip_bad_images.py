@@ -9,6 +9,7 @@ from mmpretrain.registry import DATASETS
 from ..transforms.loading import UnreadableImage
 from ..utils.validation import check_integer
 from .seeding import EpochIndex
+from .wrapping import KEY, build_inside
 
 MARK = 'bad_images'
 
@@ -34,23 +35,22 @@ class SkipBadImages:
     labelled set for evaluation: it would count images twice.
 
     Args:
-        dataset: Type of the data set, such as ``'CustomDataset'``. Its
-            pipeline starts with :class:`LoadImage`.
+        dataset: The data set's config, or its type, such as
+            ``'CustomDataset'``. Its pipeline starts with :class:`LoadImage`.
         max_bad_images: How many files may be unreadable before
             :class:`BadImageHook` stops the run.
         options: Arguments of the data set.
 
     Raises:
         ValueError: If ``max_bad_images`` is not an integer, or negative.
+        TypeError: If ``dataset`` is neither a config nor a type.
     """
 
     def __init__(
-        self, dataset: str, max_bad_images: int = 100, **options
+        self, dataset: str | dict, max_bad_images: int = 100, **options
     ) -> None:
-        check_integer(
-            'train_dataloader.dataset.max_bad_images', max_bad_images, 0
-        )
-        self.dataset = DATASETS.build(dict(type=dataset, **options))
+        check_integer(f'{KEY}.max_bad_images', max_bad_images, 0)
+        self.dataset = build_inside(dataset, **options)
         self.max_bad_images = max_bad_images
 
     @property
@@ -99,7 +99,7 @@ def too_many(bad: dict[str, str], limit: int) -> str:
     shown = '; '.join(f'{path}: {why}' for path, why in list(bad.items())[:5])
     more = '; ...' if len(bad) > 5 else ''
     return (
-        f'{len(bad)} images cannot be read, '
-        f'train_dataloader.dataset.max_bad_images allows {limit} '
-        f'({shown}{more}). Repair or remove them, or raise max_bad_images'
+        f'{len(bad)} images cannot be read, {KEY}.max_bad_images allows '
+        f'{limit} ({shown}{more}). Repair or remove them, or raise '
+        'max_bad_images'
     )

@@ -8,8 +8,8 @@ from mmengine.hooks import Hook
 from mmpretrain.registry import HOOKS
 
 from ..checkpoints.resume import saved_values
-from ..datasets.seeding import parts_of
 from ..datasets.skip_bad_images import MARK, TooManyBadImages, too_many
+from ..datasets.wrapping import parts_of
 
 
 def allowed(dataset) -> int:

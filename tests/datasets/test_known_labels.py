@@ -45,6 +45,38 @@ def test_samples_of_the_list_say_so(images, listed):
         assert data.get_data_info(index)['labelled'] == ('labelled' in sample)
 
 
+def test_configs_may_be_nested_as_mmengines(images, listed):
+    inside = dataset(images, TEST_PIPELINE, 'names.txt')
+    known = dict(type='KnownLabels', dataset=inside, labels=str(listed))
+    data = DATASETS.build(dict(type='SkipBadImages', dataset=known))
+    assert isinstance(data.dataset, KnownLabels) and len(data) == 24
+    assert data.get_data_info(7)['labelled']
+    assert data[7]['data_samples'].labelled
+
+
+@pytest.mark.parametrize(
+    'options, said',
+    [
+        (dict(dataset=3), r'dataset\.dataset must be str or dict, got 3'),
+        (dict(), r'dataset\.dataset must be str or dict, got None'),
+        (dict(dataset='CustomDataset', source='CustomDataset'), 'give one'),
+    ],
+)
+def test_what_is_no_data_set_is_named(listed, options, said):
+    with pytest.raises(TypeError, match=said):
+        DATASETS.build(dict(type='KnownLabels', labels=str(listed), **options))
+
+
+def test_wrappers_go_around(images, listed):
+    """One inside may give another sample than the label is of."""
+    inside = dataset(images, TEST_PIPELINE, 'names.txt')
+    wrapped = dict(type='SkipBadImages', dataset=inside)
+    with pytest.raises(TypeError, match="around .*dataset=dict.*'KnownLabel"):
+        DATASETS.build(
+            dict(type='KnownLabels', labels=str(listed), dataset=wrapped)
+        )
+
+
 def test_an_image_that_cannot_be_read_keeps_no_label(images, listed, tmp_path):
     """The next one takes its place, with the label that is its own."""
     import shutil

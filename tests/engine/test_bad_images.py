@@ -83,6 +83,14 @@ def test_none_can_be_read(photos):
         data[0]
 
 
+def test_takes_a_config_as_mmengines_wrappers_do(photos):
+    part = dataset(photos, PIPELINE)
+    data = DATASETS.build(dict(type='SkipBadImages', dataset=part))
+    assert names(data[1]['data_samples'].bad_images) == {'ant/1.png'}
+    with pytest.raises(TypeError, match=r'dataset\.dataset must be str or'):
+        DATASETS.build(dict(type='SkipBadImages', dataset=data))
+
+
 def test_wraps_what_wraps_others(photos):
     part = dataset(photos, PIPELINE)
     data = DATASETS.build(
