@@ -4,6 +4,7 @@ Its head is restricted or merged to the target's classes, which makes MUST a
 source-free adaptation method: only the weights of the source are needed.
 """
 
+import argparse
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ from mmpretrain.registry import TASK_UTILS
 
 from ..utils.lists import same_name
 from ..utils.validation import check_integer, check_type
+from .kinds import inside, unwrapped
 from .start_file import check_classes, check_normalisation
 from .text import Names, read_classes
 
@@ -91,7 +93,8 @@ class ClassifierStart:
 
     Loads a checkpoint of any MMPretrain ``ImageClassifier`` with a linear
     head (its EMA weights are not looked for), or for a ``TIMMBackbone`` the
-    state dict of the timm model. ``model.backbone`` and ``model.neck`` are
+    state dict of the timm model, alone or within a checkpoint of a training
+    loop, such as timm's. ``model.backbone`` and ``model.neck`` are
     those of the source's config, ``model.head`` is a
     :class:`LinearPseudoLabelHead`. Only tensors are read from the file.
 
@@ -202,10 +205,12 @@ class ClassifierStart:
             FileNotFoundError: If there is no such file.
             ValueError: If it is no checkpoint of plain data, or no classifier.
         """
-        content = CheckpointLoader.load_checkpoint(
-            self.checkpoint, map_location='cpu'
-        )
-        state = content.get('state_dict', content)
+        # the command line that training loops save is data, too
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            content = CheckpointLoader.load_checkpoint(
+                self.checkpoint, map_location='cpu'
+            )
+        state = unwrapped(inside(content))
         if any(name.startswith('backbone.') for name in state):
             return state
         if not hasattr(backbone, 'timm_model'):

@@ -1,5 +1,7 @@
 """Starts from trained classifiers: merging, names, faults."""
 
+from argparse import Namespace
+
 import pytest
 import timm
 import torch
@@ -102,14 +104,33 @@ def test_head_is_merged_and_features_are_the_sources(source, tmp_path):
     assert torch.equal(state['head.fc.weight'][3], (rows[0] + rows[3]) / 2)
 
 
-def test_names_of_timm(tmp_path):
+FILES = {
+    'alone': lambda state: state,
+    'timm': lambda state: dict(
+        epoch=3,
+        arch='test_efficientnet',
+        state_dict=state,
+        args=Namespace(model='test_efficientnet', lr=0.1),
+        state_dict_ema={n: torch.zeros_like(v) for n, v in state.items()},
+    ),
+    'deit': lambda state: dict(
+        model=state, epoch=3, args=Namespace(lr=0.1), scaler=dict(scale=1.0)
+    ),
+    'compiled': lambda state: dict(
+        state_dict={f'_orig_mod.{n}': v for n, v in state.items()}
+    ),
+}
+
+
+@pytest.mark.parametrize('file', FILES)
+def test_names_of_timm(tmp_path, file):
     """Logits are those of timm's own model, merged.
 
     Tolerance: float32, another order of the same sums.
     """
     torch.manual_seed(0)
     network = timm.create_model('test_efficientnet', num_classes=5).eval()
-    save_tensors(network.state_dict(), tmp_path / 'timm.pth')
+    save_tensors(FILES[file](network.state_dict()), tmp_path / 'timm.pth')
     backbone = dict(type='TIMMBackbone', model_name='test_efficientnet')
     model = MODELS.build(
         must(backbone, 256, checkpoint=tmp_path / 'timm.pth', class_map=MAP)
@@ -192,7 +213,15 @@ def test_missing_file_says_so():
         model.init_weights()
 
 
-def test_only_data_is_read(tmp_path):
+@pytest.mark.parametrize(
+    'wrap',
+    [
+        lambda harm: dict(state_dict=harm),
+        lambda harm: dict(state_dict={}, args=Namespace(lr=harm)),
+    ],
+    ids=['weights', 'command line'],
+)
+def test_only_data_is_read(tmp_path, wrap):
     """A file that would run code is refused."""
 
     class Hostile:
@@ -202,7 +231,7 @@ def test_only_data_is_read(tmp_path):
                 (),
             )
 
-    torch.save(dict(state_dict=Hostile()), tmp_path / 'hostile.pth')
+    torch.save(wrap(Hostile()), tmp_path / 'hostile.pth')
     model = MODELS.build(
         must(checkpoint=tmp_path / 'hostile.pth', class_map=MAP)
     )
