@@ -90,13 +90,15 @@ class TruncatedGaussianWeights(_FollowsConfidence):
     def begin(self, start: StartStatistics) -> None:
         """Take the statistics from the start."""
         super().begin(start)
-        self.variance.copy_(start.confidence.var())
+        if len(start.confidence) > 1:
+            self.variance.copy_(start.confidence.var())
 
     def forward(self, probs: torch.Tensor) -> torch.Tensor:
         """Weigh (B, K) probabilities: (B,), after following them."""
         confidence = probs.max(dim=1).values
         everywhere = self.follow(confidence)
-        self.variance.lerp_(everywhere.var(), 1 - self.momentum)
+        if len(everywhere) > 1:  # one value says nothing of the variance
+            self.variance.lerp_(everywhere.var(), 1 - self.momentum)
         return truncated_gaussian(
             confidence, self.mean, self.variance, self.sharpness
         )

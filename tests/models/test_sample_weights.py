@@ -65,6 +65,21 @@ def test_statistics_follow_then_weigh():
     )
 
 
+def test_a_batch_of_one_leaves_the_variance():
+    """Its own is NaN, which would stay for good."""
+    part = TruncatedGaussianWeights(3, momentum=0.5)
+    part.begin(start_statistics(PROBS[:1]))
+    assert part.variance == 1
+    part(PROBS)
+    before = part.variance.clone()
+    found = part(PROBS[2:3])
+    assert torch.equal(part.variance, before)
+    mean = part.mean.item()
+    assert mean == pytest.approx((0.9 + 0.7) / 4 + 0.4 / 2)
+    expected = math.exp(-2 * (0.4 - mean) ** 2 / before.item())
+    assert found.item() == pytest.approx(expected)
+
+
 def test_threshold_follows_then_decides():
     part = SelfAdaptiveThreshold(3, momentum=0.5)
     found = part(PROBS)
