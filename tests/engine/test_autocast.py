@@ -72,3 +72,22 @@ def test_bfloat16_where_the_hardware_has_it(monkeypatch, gpu, has_it, kind):
     assert found.get('loss_scale') == (
         'dynamic' if kind == 'AmpOptimWrapper' else None
     )
+
+
+@pytest.mark.parametrize(
+    'device, has_it, warns',
+    [('cpu', False, True), ('cpu', True, False), ('mps', False, False)],
+)
+def test_a_processor_that_emulates_is_named(
+    monkeypatch, device, has_it, warns
+):
+    said = []
+    for name, value in dict(
+        device_type=lambda: device,
+        cpu_has_bfloat16=lambda: has_it,
+        print_log=lambda text, *_: said.append(text),
+    ).items():
+        monkeypatch.setattr(f'must_mm.engine.autocast.{name}', value)
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    assert mixed_precision() == dict(type='AutocastOptimWrapper')
+    assert len(said) == warns and all('leave --amp out' in s for s in said)
