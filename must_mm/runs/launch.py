@@ -166,13 +166,24 @@ def prepare_start(cfg: Config) -> None:
     start.prepare()
 
 
+def metrics_of(evaluator: dict | list[dict] | None) -> list[dict]:
+    """Return the configs of metrics in that of an evaluator.
+
+    It may be one of them, a list, or hold one or a list as ``metrics``.
+    """
+    if not isinstance(evaluator, dict):
+        return evaluator or []
+    if 'metrics' in evaluator:  # as MMEngine tells them apart
+        return metrics_of(evaluator['metrics'])
+    return [evaluator]
+
+
 def join_processes(cfg: Config) -> None:
     """Let the processes meet, if there are several, as the runner would."""
     if cfg.launcher == 'none':
         return
     for key in ('val_evaluator', 'test_evaluator'):
-        metrics = cfg.get(key) or []
-        for metric in [metrics] if isinstance(metrics, dict) else metrics:
+        for metric in metrics_of(cfg.get(key)):
             # results go from process to process; by default they would go
             # through files, which nodes may not share
             metric.setdefault('collect_device', 'gpu')

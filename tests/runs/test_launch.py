@@ -9,7 +9,12 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from must_mm.runs.launch import join_processes, load_config, parse_args
+from must_mm.runs.launch import (
+    join_processes,
+    load_config,
+    metrics_of,
+    parse_args,
+)
 from must_mm.utils.distributed import free_port
 from must_mm.utils.paths import config_path
 from tests.tiny import ROOT, launch
@@ -118,12 +123,23 @@ def test_a_recipe_states_how_its_processes_meet(monkeypatch):
     assert cfg.model_wrapper_cfg.broadcast_buffers is False
 
 
+def test_metrics_in_every_form_of_an_evaluator():
+    one, other = dict(type='Accuracy'), dict(type='SingleLabelMetric')
+    assert metrics_of(one) == [one]
+    assert metrics_of([one, other]) == [one, other]
+    assert metrics_of(dict(type='Evaluator', metrics=one)) == [one]
+    assert metrics_of(dict(metrics=[one, other])) == [one, other]
+    for none in (None, [], dict(type='Evaluator', metrics=[])):
+        assert metrics_of(none) == []
+
+
 @pytest.mark.dist
 @pytest.mark.skipif(torch.cuda.is_available(), reason='uses the GPU instead')
 def test_two_processes_train_over_gloo(config, tmp_path, subprocess_env):
     config.train_dataloader.batch_size = 4
     config.train_cfg.max_epochs = 1
     config.log_level = 'INFO'
+    config.val_evaluator = dict(type='Evaluator', metrics=config.val_evaluator)
     config.dump(tmp_path / 'tiny.py')
     done = subprocess.run(
         ['bash', ROOT / 'tools' / 'dist_train.sh', tmp_path / 'tiny.py', '2'],
