@@ -80,7 +80,10 @@ class EMATeacherHook(Hook):
         )
 
     def before_train(self, runner) -> None:
-        """Synchronise the teacher, unless the run is resumed.
+        """Make the weights the start of the run, unless it is resumed.
+
+        The teacher is synchronised, and what an earlier start has said
+        forgotten.
 
         Raises:
             ValueError: If the weights are sharded.
@@ -90,6 +93,9 @@ class EMATeacherHook(Hook):
         if not runner._resume:
             self.step = self.images = 0
             model.sync_teacher()
+            if model.pseudo_labels is not None:
+                # the numbers may be those of other images
+                model.pseudo_labels.start.forget()
         # once: naming all weights takes longer than updating them
         self._averaged, self._current = map(
             list, zip(*model.teacher_and_student(), strict=True)

@@ -72,6 +72,10 @@ class StartPredictions(nn.Module):
         """Keep the start's predictions."""
         self._keep(start.classes, start.probs)
 
+    def forget(self) -> None:
+        """Know nothing of any image, as before :meth:`begin`."""
+        self._keep(self.classes[:0], self.probs[:0])
+
     def labels(self, index: torch.Tensor) -> torch.Tensor:
         """Return the start's labels of the samples ``index``, (B,)."""
         return self.classes[index, 0].long()

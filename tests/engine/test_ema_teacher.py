@@ -320,6 +320,23 @@ def test_load_from_starts_anew(config):
     assert_average(seen.states[1], seen.states[0], START)
 
 
+@pytest.mark.parametrize('resume', [True, False])
+def test_a_new_run_forgets_what_another_start_said(config, resume):
+    """Without StartPassHook, which would ask the new one."""
+    config.train_cfg.max_epochs = 1
+    config.model.pseudo_labels = {}
+    first = train(config)
+    assert len(first.model.pseudo_labels.start) == 24
+    config.custom_hooks = [
+        hook for hook in config.custom_hooks if hook.type != 'StartPassHook'
+    ]
+    config.load_from = f'{config.work_dir}/epoch_1.pth'
+    config.resume = resume
+    config.train_cfg.max_epochs = 2
+    start = train(config).model.pseudo_labels.start
+    assert len(start) == 24 * resume
+
+
 def test_resume_of_a_foreign_checkpoint_says_so(config):
     config.train_cfg.max_epochs = 1
     train(config)
