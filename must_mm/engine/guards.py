@@ -1,5 +1,6 @@
 """Hooks that keep a run sound."""
 
+from mmengine.dist import get_world_size
 from mmengine.hooks import Hook
 from mmpretrain.registry import HOOKS
 from torch.utils.data import DataLoader
@@ -21,6 +22,39 @@ def check_training_data(loader: DataLoader) -> None:
             'process. Check dataset.data_root, data_prefix and ann_file, or '
             'lower batch_size'
         )
+
+
+@HOOKS.register_module()
+class BatchCheckHook(Hook):
+    """Raises if a recipe's rates are of another total batch than the run's.
+
+    ``tools/train.py`` makes them follow and takes ``published_batch`` out of
+    the config. Where it is still there, nobody has: other tools do not know
+    it, and would train at a rate that is several times too high.
+    """
+
+    KEY = 'published_batch'
+
+    def before_train(self, runner) -> None:
+        """Compare the batch of the config with that of the run.
+
+        Raises:
+            ValueError: If they differ.
+        """
+        published = runner.cfg.get(self.KEY)
+        batch = (
+            runner.train_dataloader.batch_size
+            * get_world_size()
+            * runner.optim_wrapper._accumulative_counts
+        )
+        if published not in (None, batch):
+            raise ValueError(
+                f'{self.KEY} is {published}, the total batch of this run '
+                f'{batch}, and the rates were not made to follow. Train with '
+                'tools/train.py of must_mm, or call '
+                'must_mm.runs.batch_rule.follow_batch(cfg, processes) before '
+                f'the runner is built, or make the batch {published}'
+            )
 
 
 @HOOKS.register_module()

@@ -4,7 +4,8 @@ A recipe states learning rate, EMA decays and ramp for its
 ``published_batch``. On a total batch ``B`` an epoch has ``published_batch /
 B`` times as many optimizer steps, so that the learning rate becomes ``B /
 published_batch`` times itself. Decays and ramp stay: the teacher is updated
-once per ``published_batch`` images, whatever the batch.
+once per ``published_batch`` images, whatever the batch. Runs that are built
+without this rule are stopped by :class:`BatchCheckHook`.
 """
 
 import copy
@@ -14,10 +15,11 @@ from mmengine.config import Config
 from mmpretrain.registry import HOOKS
 
 from ..engine.ema_teacher import EMATeacherHook
+from ..engine.guards import BatchCheckHook
 from ..utils.registry import is_a
 from ..utils.validation import check_integer
 
-KEY = 'published_batch'
+KEY = BatchCheckHook.KEY
 WORLD_SIZE = dict(
     pytorch='WORLD_SIZE', slurm='SLURM_NTASKS', mpi='OMPI_COMM_WORLD_SIZE'
 )
@@ -66,10 +68,16 @@ def follow_batch(cfg: Config, processes: int) -> str | None:
         What was changed, to be printed; ``None`` without the key.
 
     Raises:
-        ValueError: If ``published_batch`` is not a positive integer.
+        ValueError: If ``published_batch`` is not a positive integer, or
+            MMEngine would scale the rate once more.
     """
     if KEY not in cfg:
         return None
+    if (cfg.get('auto_scale_lr') or {}).get('enable'):
+        raise ValueError(
+            f'auto_scale_lr.enable and {KEY} would both scale the learning '
+            'rate: leave out auto_scale_lr'
+        )
     published = cfg.pop(KEY)
     check_integer(KEY, published)
     batch = total_batch(cfg, processes)

@@ -57,6 +57,22 @@ def test_validation_set_with_other_classes(config):
         train(config)
 
 
+# -------------------------------------------------------------------- batch
+
+
+def test_rates_of_another_batch_that_nobody_made_follow(config):
+    """As other tools than ours build a runner from a recipe."""
+    config.published_batch = 16
+    with pytest.raises(
+        ValueError,
+        match=r'published_batch is 16, the total batch of this run 8, .*'
+        r'tools/train\.py',
+    ):
+        train(config)
+    config.optim_wrapper.accumulative_counts = 2  # 2 x 8 images
+    assert train(config).iter == 9
+
+
 # ----------------------------------------------------------------- fairness
 
 

@@ -93,6 +93,13 @@ def test_published_batch_is_a_number(value):
         follow_batch(cfg, 1)
 
 
+def test_mmengine_does_not_scale_as_well():
+    scale = dict(base_batch_size=1024)
+    assert follow_batch(recipe(auto_scale_lr=scale), 1)  # it is not enabled
+    with pytest.raises(ValueError, match='auto_scale_lr.* both scale'):
+        follow_batch(recipe(auto_scale_lr=dict(scale, enable=True)), 1)
+
+
 def test_processes(monkeypatch):
     assert count_processes('none') == 1
     for launcher, name in (
