@@ -1,5 +1,7 @@
 """Hooks that keep a run sound."""
 
+from collections.abc import Sequence
+
 from mmengine.dist import get_world_size
 from mmengine.hooks import Hook
 from mmpretrain.registry import HOOKS
@@ -59,17 +61,21 @@ class BatchCheckHook(Hook):
 
 @HOOKS.register_module()
 class ClassCheckHook(Hook):
-    """Raises if a validation set has other classes than the model."""
+    """Raises if a validation set has other classes than the model.
+
+    In another order, its labels would score the model near zero.
+    """
 
     def before_train(self, runner) -> None:
-        """Compare the number of classes.
+        """Compare the number of classes, and the order of equal names.
 
         Raises:
             ValueError: If they differ.
         """
         if runner.val_loop is None:
             return
-        num_classes = unwrap(runner.model, MUST).head.num_classes
+        model = unwrap(runner.model, MUST)
+        num_classes = model.head.num_classes
         metainfo = getattr(runner.val_dataloader.dataset, 'metainfo', {})
         classes = metainfo.get('classes')
         if classes is not None and len(classes) != num_classes:
@@ -77,6 +83,22 @@ class ClassCheckHook(Hook):
                 f'val_dataloader.dataset has {len(classes)} classes, '
                 f'model.head.num_classes is {num_classes}: make them equal, '
                 'and the order that of model.start.classes'
+            )
+        started = getattr(model.start, 'classes', None)
+        # other names may well mean the same, such as synonyms
+        if classes and started and sorted(classes) == sorted(started):
+            _check_order(classes, started)
+
+
+def _check_order(validated: Sequence[str], started: Sequence[str]) -> None:
+    """Raise where one label means two classes."""
+    for label, names in enumerate(zip(validated, started, strict=True)):
+        if names[0] != names[1]:
+            raise ValueError(
+                f'label {label} is {names[0]!r} in '
+                f'val_dataloader.dataset.metainfo.classes, {names[1]!r} in '
+                'model.start, which has the same classes in another order: '
+                'give both the order of the labels'
             )
 
 

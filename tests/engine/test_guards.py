@@ -1,5 +1,7 @@
 """What stops a run, and what does not."""
 
+from types import SimpleNamespace
+
 import pytest
 from mmengine.hooks import Hook
 from mmpretrain.registry import MODELS
@@ -7,7 +9,7 @@ from mmpretrain.registry import MODELS
 from must_mm.models.losses import FairnessLoss
 from must_mm.models.must import MUST
 from must_mm.utils.distributed import unwrap
-from tests.tiny import launch, train
+from tests.tiny import CLASSES, build, launch, train
 
 
 def launch_train(config, tmp_path):
@@ -55,6 +57,26 @@ def test_validation_set_with_other_classes(config):
         ValueError, match=r'val_dataloader.*3 classes.*num_classes is 4'
     ):
         train(config)
+
+
+def test_validation_set_in_another_order_than_the_start(config):
+    """Same names, so that label 1 is no longer what the start calls 1."""
+
+    def started(*classes):
+        runner = build(config)
+        runner.model.start = SimpleNamespace(
+            classes=list(classes), load_into=lambda model: None
+        )
+        return runner
+
+    with pytest.raises(
+        ValueError,
+        match="label 1 is 'bee' in val_dataloader.*, 'dog' in model.start",
+    ):
+        started('ant', 'dog', 'cat', 'bee').train()
+    config.train_cfg.max_epochs = 1
+    started(*CLASSES).train()
+    started('ant', 'dog', 'cat', 'honey bee').train()  # they may be synonyms
 
 
 # -------------------------------------------------------------------- batch
