@@ -14,7 +14,14 @@ from setuptools.command.editable_wheel import editable_wheel
 ROOT = Path(__file__).resolve().parent
 SHIPPED = ('configs', 'tools', 'model-index.yml')
 #: Of no use without the repository around them.
-LEFT_OUT = ('__pycache__', 'benchmark.py', 'run_tests.sh')
+LEFT_OUT = (
+    '__pycache__',
+    'benchmark.py',
+    'maect_quickstart.sh',
+    'quickstart.sh',
+    'run_tests.sh',
+    'setup_env.sh',
+)
 
 
 class BuildWithConfigs(build_py):

@@ -34,7 +34,11 @@ from .engine.checkpoint_hook import SafeCheckpointHook
 from .engine.collapse import CollapseHook
 from .engine.ema_teacher import EMATeacherHook
 from .engine.feature_loops import FeatureTestLoop, FeatureValLoop
-from .engine.guards import ClassCheckHook, FairnessRestartHook
+from .engine.guards import (
+    BatchCheckHook,
+    ClassCheckHook,
+    FairnessRestartHook,
+)
 from .engine.health import HealthHook
 from .engine.host import FreezeGarbageHook, LoaderWaitHook
 from .engine.knn_monitor import KNNMonitorHook
@@ -99,6 +103,7 @@ __all__ = [
     'AreaCrop',
     'BadImageHook',
     'BalancedLabels',
+    'BatchCheckHook',
     'BatchNormHook',
     'CIFAR100BGR',
     'CIFAR10BGR',

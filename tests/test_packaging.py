@@ -10,6 +10,15 @@ import yaml
 
 from tests.tiny import ROOT
 
+#: Tools that work with other folders of it, or install its requirements.
+FOR_THE_REPOSITORY = (
+    'benchmark.py',
+    'maect_quickstart.sh',
+    'quickstart.sh',
+    'run_tests.sh',
+    'setup_env.sh',
+)
+
 
 @pytest.fixture(scope='module')
 def sdist(tmp_path_factory):
@@ -70,7 +79,7 @@ def test_wheel_carries_configs_and_tools(wheel):
         for path in (ROOT / folder).rglob('*'):
             if path.is_file() and '__pycache__' not in path.parts:
                 name = path.relative_to(ROOT).as_posix()
-                shipped = path.name not in ('benchmark.py', 'run_tests.sh')
+                shipped = path.name not in FOR_THE_REPOSITORY
                 assert (f'must_mm/.mim/{name}' in inside) == shipped
     for path in (ROOT / 'must_mm').rglob('*.*'):
         if path.is_file() and not {'.mim', '__pycache__'} & set(path.parts):

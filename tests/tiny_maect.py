@@ -75,6 +75,7 @@ def maect_config(
             ),
             'model.head.queue': dict(size=6 * BATCH, dim=DIM),
             'optim_wrapper.type': 'OptimWrapper',
+            'published_batch': BATCH,  # the rates stay the recipe's
             'train_dataloader': dict(
                 batch_size=BATCH,
                 num_workers=0,

@@ -55,12 +55,11 @@ train_pipeline = [
     ),
     dict(type='PackInputs'),
 ]
-# num_workers below are for other tools: tools/train.py and tools/test.py count
-# the cores.
-workers_follow_cores = True
+# num_workers=True: tools/train.py and tools/test.py count the cores, to other
+# tools it is 1; a number of yours is taken as it is.
 train_dataloader = dict(
     batch_size=128,  # of 8 processes
-    num_workers=8,
+    num_workers=True,
     drop_last=True,
     persistent_workers=True,
     sampler=dict(type='EpochSampler', shuffle=True),

@@ -5,6 +5,7 @@ custom_imports = dict(imports=['must_mm'], allow_failed_imports=False)
 custom_hooks = [
     dict(type='MAECTAveragesHook'),
     dict(type='MAECTCheckHook'),
+    dict(type='BatchCheckHook'),
     dict(type='HealthHook', interval=10),
     dict(type='BadImageHook'),
     dict(type='LoaderWaitHook'),

@@ -9,6 +9,7 @@ teacher = dict(
     warmup_steps=2000,
 )
 guards = [
+    dict(type='BatchCheckHook'),
     dict(type='ValidateStartHook'),
     dict(type='ClassCheckHook'),
     dict(type='FairnessRestartHook'),

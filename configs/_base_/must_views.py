@@ -31,12 +31,11 @@ test_view = [
     dict(type='CenterCrop', crop_size=224),
 ]
 test_pipeline = [dict(type='LoadImage'), *test_view, pack]
-# num_workers below are for other tools: tools/train.py and tools/test.py count
-# the cores.
-workers_follow_cores = True
+# num_workers=True: tools/train.py and tools/test.py count the cores, to other
+# tools it is 1; a number of yours is taken as it is.
 train_dataloader = dict(
     batch_size=64,
-    num_workers=4,
+    num_workers=True,
     persistent_workers=True,
     pin_memory=True,
     drop_last=True,
@@ -46,7 +45,7 @@ train_dataloader = dict(
 )
 val_dataloader = dict(
     batch_size=128,
-    num_workers=4,
+    num_workers=True,
     sampler=dict(type='DefaultSampler', shuffle=False),
     collate_fn=dict(type='default_collate'),
     dataset=dict(pipeline=test_pipeline),

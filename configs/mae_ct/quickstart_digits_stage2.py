@@ -11,6 +11,7 @@ _base_ = [
 root = 'work_dirs/maect_quickstart'
 image_size, patch_size, width, dim = 32, 8, 96, 64
 batch_size, epochs = 64, 10
+published_batch = batch_size  # of the rates below
 
 model = dict(
     backbone=dict(

@@ -12,9 +12,9 @@ _base_ = [
     '../_base_/maect_runtime.py',
 ]
 
-_batch = 512
+published_batch = 512
 optim_wrapper = dict(
-    optimizer=dict(lr=1e-4 * 2 * _batch / 256),
-    paramwise_cfg=dict(head_lr=1e-4 * 2 * _batch / 256),
+    optimizer=dict(lr=1e-4 * 2 * published_batch / 256),
+    paramwise_cfg=dict(head_lr=1e-4 * 2 * published_batch / 256),
 )
 train_dataloader = dict(batch_size=64)  # of 8 processes

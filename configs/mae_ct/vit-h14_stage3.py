@@ -22,10 +22,10 @@ model = dict(
     ),
     encoder_decay=0.9999,
 )
-_batch = 512
+published_batch = 512
 optim_wrapper = dict(
-    optimizer=dict(lr=1e-4 * 2 * _batch / 256),
-    paramwise_cfg=dict(head_lr=1e-4 * 2 * _batch / 256),
+    optimizer=dict(lr=1e-4 * 2 * published_batch / 256),
+    paramwise_cfg=dict(head_lr=1e-4 * 2 * published_batch / 256),
 )
 train_dataloader = dict(batch_size=64)  # of 8 processes
 train_cfg = dict(max_epochs=30)

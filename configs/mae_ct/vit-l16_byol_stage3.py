@@ -22,8 +22,9 @@ model = dict(
     ),
     encoder_decay=0.9999,
 )
-_batch = 1024
-optim_wrapper = dict(paramwise_cfg=dict(head_lr=5e-4 * 2 * _batch / 256))
+optim_wrapper = dict(
+    paramwise_cfg=dict(head_lr=5e-4 * 2 * _base_.published_batch / 256)
+)
 train_cfg = dict(max_epochs=40)
 param_scheduler = dict(end=40)
 load_from = 'work_dirs/vit-l16_byol_stage2/epoch_20.pth'

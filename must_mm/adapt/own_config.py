@@ -5,6 +5,7 @@ from pathlib import Path
 from mmengine.config import Config
 
 from ..runs.batch_rule import follow_batch
+from ..utils.pipelines import pipeline_of
 from .config_parts import (
     LOAD,
     Data,
@@ -24,10 +25,7 @@ def _pipeline(cfg: Config, loader: str) -> list:
     Raises:
         ValueError: If it has none.
     """
-    dataset = (cfg.get(loader) or {}).get('dataset') or {}
-    if 'datasets' in dataset:
-        dataset = dataset['datasets'][0]
-    steps = dataset.get('pipeline')
+    steps = pipeline_of((cfg.get(loader) or {}).get('dataset'))
     if not steps or steps[0]['type'] not in LOADERS:
         raise ValueError(
             f'--model {cfg.filename}: {loader}.dataset.pipeline does not '

@@ -9,6 +9,7 @@ from mmpretrain.models import ImageClassifier, VisionTransformer
 from PIL import Image
 
 from ..runs import arguments
+from ..utils.pipelines import pipeline_of
 
 
 def check_backbone(backbone: torch.nn.Module) -> None:
@@ -107,7 +108,7 @@ def main(argv: list[str] | None = None) -> None:
     cfg = arguments.read_config(args)
     model = arguments.read_model(cfg, args)
     check_backbone(model.backbone)
-    pipeline = Compose(cfg.test_dataloader.dataset.pipeline)
+    pipeline = Compose(pipeline_of(cfg.test_dataloader.dataset))
     sample = pipeline(dict(img_path=args.image))
     batch = model.data_preprocessor(default_collate([sample]), False)
     network = model.teacher if args.who == 'teacher' else model

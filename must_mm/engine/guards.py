@@ -1,5 +1,8 @@
 """Hooks that keep a run sound."""
 
+from collections.abc import Sequence
+
+from mmengine.dist import get_world_size
 from mmengine.hooks import Hook
 from mmpretrain.registry import HOOKS
 from torch.utils.data import DataLoader, Dataset
@@ -23,19 +26,32 @@ def check_training_data(loader: DataLoader) -> None:
         )
 
 
-def check_classes(dataset: Dataset, num_classes: int) -> None:
+def check_classes(validated: Sequence[str], model: MUST) -> None:
     """Raise if a validation set has other classes than the model.
 
     Raises:
-        ValueError: If the numbers of classes differ.
+        ValueError: If the numbers of classes differ, or the names are those
+            of the start in another order.
     """
-    classes = getattr(dataset, 'metainfo', {}).get('classes')
-    if classes is not None and len(classes) != num_classes:
+    key, count = 'val_dataloader.dataset', model.head.num_classes
+    if len(validated) != count:
         raise ValueError(
-            f'val_dataloader.dataset has {len(classes)} classes, '
-            f'model.head.num_classes is {num_classes}: make them equal, '
-            'and the order that of model.start.classes'
+            f'{key} has {len(validated)} classes, model.head.num_classes is '
+            f'{count}: make them equal, and the order that of '
+            'model.start.classes'
         )
+    started = getattr(model.start, 'classes', None) or ()
+    if sorted(validated) != sorted(started):
+        return  # other names may well mean the same
+    for label, (found, wanted) in enumerate(
+        zip(validated, started, strict=True)
+    ):
+        if found != wanted:
+            raise ValueError(
+                f'label {label} is {found!r} in {key}.metainfo.classes, '
+                f'{wanted!r} in model.start, which has the same classes in '
+                'another order: give both the order of the labels'
+            )
 
 
 def check_labels(dataset: Dataset) -> None:
@@ -59,24 +75,59 @@ def check_labels(dataset: Dataset) -> None:
 
 
 @HOOKS.register_module()
+class BatchCheckHook(Hook):
+    """Raises if a recipe's rates are of another total batch than the run's.
+
+    ``tools/train.py`` makes them follow and takes ``published_batch`` out of
+    the config. Where it is still there, nobody has: other tools do not know
+    it, and would train at a rate that is several times too high.
+    """
+
+    KEY = 'published_batch'
+
+    def before_train(self, runner) -> None:
+        """Compare the batch of the config with that of the run.
+
+        Raises:
+            ValueError: If they differ.
+        """
+        published = runner.cfg.get(self.KEY)
+        batch = (
+            runner.train_dataloader.batch_size
+            * get_world_size()
+            * runner.optim_wrapper._accumulative_counts
+        )
+        if published not in (None, batch):
+            raise ValueError(
+                f'{self.KEY} is {published}, the total batch of this run '
+                f'{batch}, and the rates were not made to follow. Train with '
+                'tools/train.py of must_mm, or call '
+                'must_mm.runs.batch_rule.follow_batch(cfg, processes) before '
+                f'the runner is built, or make the batch {published}'
+            )
+
+
+@HOOKS.register_module()
 class ClassCheckHook(Hook):
     """Raises if data sets do not fit the model.
 
-    A validation set of other classes, or a training set without any label
-    for a model that has a ``label_loss``.
+    A validation set of other classes, or of the start's in another order,
+    which would score near zero; or a training set without any label for a
+    model that has a ``label_loss``.
     """
 
     def before_train(self, runner) -> None:
-        """Compare the number of classes, look for a label.
+        """Compare the classes, look for a label.
 
         Raises:
-            ValueError: If the numbers differ, or there is none.
+            ValueError: If classes differ, or there is no label.
         """
         model = unwrap(runner.model, MUST)
         if runner.val_loop is not None:
-            check_classes(
-                runner.val_dataloader.dataset, model.head.num_classes
-            )
+            validated = runner.val_dataloader.dataset
+            classes = getattr(validated, 'metainfo', {}).get('classes')
+            if classes is not None:
+                check_classes(classes, model)
         if model.label_loss is not None:
             check_labels(runner.train_dataloader.dataset)
 

@@ -89,8 +89,8 @@ class LoaderWaitHook(Hook):
             runner.logger.warning(
                 f'{share:.0%} of the last {self.window} iterations went into '
                 'waiting for images: training is as fast as they are loaded. '
-                f'Raise train_dataloader.num_workers ({workers}) if there are '
-                'cores left, or store the images smaller'
+                f'Raise train_dataloader.num_workers ({workers:d}) if there '
+                'are cores left, or store the images smaller'
             )
 
 

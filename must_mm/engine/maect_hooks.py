@@ -59,7 +59,7 @@ class MAECTCheckHook(Hook):
                 'optim_wrapper.accumulative_counts must be 1, got '
                 f'{accumulated}: the head has batch norm, whose statistics '
                 'are not those of the accumulated batch. Lower the batch size '
-                'and optim_wrapper.optimizer.lr instead'
+                'instead; rates follow where there is a published_batch'
             )
         if (
             any(

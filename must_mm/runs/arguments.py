@@ -11,6 +11,7 @@ from mmengine.registry import init_default_scope
 from mmpretrain import get_model
 
 from ..models.must import MUST, STUDENT, TEACHER
+from ..utils.pipelines import pipeline_of
 from .named_parts import merge_options
 
 
@@ -89,9 +90,7 @@ def image_size(cfg: Config, asked: int | None) -> int:
         ValueError: If none is asked for and the config does not tell.
     """
     masked, tested = (
-        (cfg.get(f'{loader}_dataloader') or {})
-        .get('dataset', {})
-        .get('pipeline', [])
+        pipeline_of((cfg.get(f'{loader}_dataloader') or {}).get('dataset'))
         for loader in ('train', 'test')
     )
     steps = [step.get('input_size') for step in masked]

@@ -3,8 +3,10 @@
 A recipe states learning rate, EMA decays and ramp for its
 ``published_batch``. On a total batch ``B`` an epoch has ``published_batch /
 B`` times as many optimizer steps, so that the learning rate becomes ``B /
-published_batch`` times itself. Decays and ramp stay: the teacher is updated
-once per ``published_batch`` images, whatever the batch.
+published_batch`` times itself, and so does MAE-CT's rate of the head. Decays
+and ramp stay: the teacher is updated once per ``published_batch`` images,
+whatever the batch; MAE-CT's averages, after each step. Runs that are built
+without this rule are stopped by :class:`BatchCheckHook`.
 """
 
 import copy
@@ -14,10 +16,11 @@ from mmengine.config import Config
 from mmpretrain.registry import HOOKS
 
 from ..engine.ema_teacher import EMATeacherHook
+from ..engine.guards import BatchCheckHook
 from ..utils.registry import is_a
-from ..utils.validation import check_integer
+from ..utils.validation import check_integer, check_number
 
-KEY = 'published_batch'
+KEY = BatchCheckHook.KEY
 WORLD_SIZE = dict(
     pytorch='WORLD_SIZE', slurm='SLURM_NTASKS', mpi='OMPI_COMM_WORLD_SIZE'
 )
@@ -66,17 +69,25 @@ def follow_batch(cfg: Config, processes: int) -> str | None:
         What was changed, to be printed; ``None`` without the key.
 
     Raises:
-        ValueError: If ``published_batch`` is not a positive integer.
+        ValueError: If ``published_batch`` is not a positive integer, a rate
+            no number, or MMEngine would scale the rate once more.
     """
     if KEY not in cfg:
         return None
+    if (cfg.get('auto_scale_lr') or {}).get('enable'):
+        raise ValueError(
+            f'auto_scale_lr.enable and {KEY} would both scale the learning '
+            'rate: leave out auto_scale_lr'
+        )
     published = cfg.pop(KEY)
     check_integer(KEY, published)
     batch = total_batch(cfg, processes)
-    optimizer = cfg.optim_wrapper.optimizer
     ratio = batch / published
-    changes = f'learning rate {optimizer.lr:.4g} -> {optimizer.lr * ratio:.4g}'
-    optimizer.lr *= ratio
+    wrapper = cfg.optim_wrapper
+    changes = 'learning rate ' + _scale(wrapper, 'optimizer', 'lr', ratio)
+    if 'head_lr' in (wrapper.get('paramwise_cfg') or {}):
+        changes += ', of the head '
+        changes += _scale(wrapper, 'paramwise_cfg', 'head_lr', ratio)
     for hook in cfg.get('custom_hooks', []):
         if is_a(HOOKS, hook, EMATeacherHook):
             before = copy.deepcopy(hook)
@@ -93,3 +104,11 @@ def follow_batch(cfg: Config, processes: int) -> str | None:
         f'{cfg.optim_wrapper.get("accumulative_counts", 1)} accumulated), '
         f'published batch {published}: {changes}'
     )
+
+
+def _scale(wrapper: dict, part: str, key: str, ratio: float) -> str:
+    """Multiply a rate in place, and say from what to what."""
+    before = wrapper[part][key]
+    check_number(f'optim_wrapper.{part}.{key}', before, '[0, inf)')
+    wrapper[part][key] = before * ratio
+    return f'{before:.4g} -> {before * ratio:.4g}'

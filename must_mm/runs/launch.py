@@ -94,8 +94,8 @@ def load_config(args: argparse.Namespace) -> Config:
     if not Path(args.config).is_file():
         raise FileNotFoundError(f'there is no config {args.config}')
     cfg = Config.fromfile(args.config)
-    follow_cores(cfg)  # before the options, which may set another number
     merge_options(cfg, args.cfg_options or {})
+    follow_cores(cfg)
     cfg.launcher = args.launcher
     cfg.work_dir = (
         args.work_dir

@@ -26,15 +26,16 @@ def loader_workers(cores: int, processes: int = 1) -> int:
 
 
 def follow_cores(cfg: Config) -> None:
-    """Set ``num_workers`` where ``workers_follow_cores`` asks for it.
+    """Set ``num_workers`` where it is ``True``, which no number is.
+
+    Whoever does not know this rule takes it for 1, so that a recipe runs with
+    any tool.
 
     Args:
         cfg: Config of a run, adjusted in place.
     """
-    if not cfg.get('workers_follow_cores'):
-        return
     processes = int(os.environ.get('LOCAL_WORLD_SIZE', 1))  # torchrun's
     for phase in ('train', 'val', 'test'):
         loader = cfg.get(f'{phase}_dataloader')
-        if loader:
+        if loader and loader.get('num_workers') is True:
             loader.num_workers = loader_workers(cores(), processes)

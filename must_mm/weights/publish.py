@@ -19,6 +19,7 @@ from mmpretrain.registry import MODELS
 
 from ..checkpoints.plain import load_tensors
 from ..checkpoints.whole_file import write_whole
+from ..utils.pipelines import pipeline_of
 from .plain_config import check_types
 
 _PARTS = ('backbone', 'neck', 'head')
@@ -343,20 +344,19 @@ def publish(
     return weights, described
 
 
-def _test_pipeline(config: dict) -> list | None:
+def _test_pipeline(config: dict) -> list:
     """The test pipeline, images loaded as MMPretrain does."""
     loader = config.get('test_dataloader') or config.get('val_dataloader')
-    pipeline = loader and loader['dataset'].get('pipeline')
-    return pipeline and [
+    return [
         # what MMPretrain has without this package
         dict(type='LoadImageFromFile') if step['type'] == 'LoadImage' else step
-        for step in pipeline
+        for step in pipeline_of((loader or {}).get('dataset'))
     ]
 
 
 def _image_size(config: dict) -> tuple[int, int]:
     """Height and width of the test images."""
-    for step in reversed(_test_pipeline(config) or []):
+    for step in reversed(_test_pipeline(config)):
         size = step.get('crop_size', step.get('scale'))
         if size is not None:
             return size if isinstance(size, (tuple, list)) else (size, size)

@@ -176,6 +176,8 @@ class ConvertedStart:
                 f'model.start.checkpoint: there is no file {self.checkpoint}; '
                 'make it with tools/convert_clip.py'
             )
+        #: Names of the file, once it is loaded.
+        self.classes: list[str] | None = None
 
     def load_into(self, model: nn.Module) -> None:
         """Load the classifier into ``backbone``, ``neck`` and ``head``.
@@ -186,8 +188,8 @@ class ConvertedStart:
         """
         content = read_classifier(self.checkpoint)
         meta = content['meta']
-        classes = meta['dataset_meta']['classes']
-        check_classes(model.head, len(classes), 'model.start.checkpoint')
+        self.classes = meta['dataset_meta']['classes']
+        check_classes(model.head, len(self.classes), 'model.start.checkpoint')
         wanted = meta['config']['model']
         check_function(model.backbone, wanted['backbone'])
         how = wanted['data_preprocessor']

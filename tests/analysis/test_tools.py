@@ -194,6 +194,7 @@ def test_cam_of_a_class_that_is_none(network, label):
     'name, size',
     [
         ('resnet50_clothing', 160),
+        ('efficientnet-lite0_clothing_balanced', 160),
         ('vit-b16_pets', 224),
         ('siglip-b16_custom', 224),
     ],

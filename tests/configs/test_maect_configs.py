@@ -11,6 +11,7 @@ from mmpretrain.registry import MODELS
 
 from must_mm.checkpoints.plain import load_tensors
 from must_mm.models.maect import MAECT
+from must_mm.runs.batch_rule import follow_batch
 from must_mm.utils.paths import config_path
 from tests.tiny import ROOT, write_images
 from tests.tiny_maect import full_depth, maect_config, write_mae
@@ -107,6 +108,11 @@ def test_settings_are_the_published(name):
         batch=batch,
         encoder_decay=None if stage == 'stage2' else 0.9999,
     )
+    # the batch of the rates is that of the command in its header
+    assert cfg.published_batch == batch
+    follow_batch(cfg, 8)
+    assert wrapper.optimizer.lr == found['lr']
+    assert wrapper.paramwise_cfg.head_lr == found['head_lr']
     pooled = 'featmap' if 'b16' in name else 'cls_token'
     assert model.backbone.out_type == pooled
     assert ('neck' in model) == (pooled == 'featmap')

@@ -11,6 +11,7 @@ from mmpretrain.registry import DATASETS, MODELS
 
 from must_mm.datasets.names import NAMES
 from must_mm.quickstart.run import epoch_keys
+from must_mm.runs.batch_rule import follow_batch
 from must_mm.utils.paths import config_path
 from must_mm.weights.text import read_classes, read_templates
 from tests.tiny import ROOT, build
@@ -266,6 +267,7 @@ def test_one_iteration(name, roots, no_checksums, tmp_path):
         # serialising is for workers, and collects all garbage first
         loader.dataset.update(indices=4, serialize_data=False)
     cfg.optim_wrapper.pop('loss_scale', None)
+    follow_batch(cfg, processes=1)
     runner = build(cfg)
     runner.train()
     assert runner.iter == 1

@@ -1,5 +1,7 @@
 """What stops a run, and what does not."""
 
+from types import SimpleNamespace
+
 import pytest
 from mmengine.hooks import Hook
 from mmpretrain.registry import MODELS
@@ -8,7 +10,7 @@ from must_mm.engine.guards import check_labels
 from must_mm.models.losses import FairnessLoss
 from must_mm.models.must import MUST
 from must_mm.utils.distributed import unwrap
-from tests.tiny import launch, train
+from tests.tiny import CLASSES, build, launch, train
 
 
 def launch_train(config, tmp_path):
@@ -69,6 +71,42 @@ def test_labels_that_are_marked_nowhere(config):
 
 def test_what_tells_no_labels_before_it_is_loaded_is_let_be():
     check_labels([dict(inputs=0)])
+
+
+def test_validation_set_in_another_order_than_the_start(config):
+    """Same names, so that label 1 is no longer what the start calls 1."""
+
+    def started(*classes):
+        runner = build(config)
+        runner.model.start = SimpleNamespace(
+            classes=list(classes), load_into=lambda model: None
+        )
+        return runner
+
+    with pytest.raises(
+        ValueError,
+        match="label 1 is 'bee' in val_dataloader.*, 'dog' in model.start",
+    ):
+        started('ant', 'dog', 'cat', 'bee').train()
+    config.train_cfg.max_epochs = 1
+    started(*CLASSES).train()
+    started('ant', 'dog', 'cat', 'honey bee').train()  # they may be synonyms
+
+
+# -------------------------------------------------------------------- batch
+
+
+def test_rates_of_another_batch_that_nobody_made_follow(config):
+    """As other tools than ours build a runner from a recipe."""
+    config.published_batch = 16
+    with pytest.raises(
+        ValueError,
+        match=r'published_batch is 16, the total batch of this run 8, .*'
+        r'tools/train\.py',
+    ):
+        train(config)
+    config.optim_wrapper.accumulative_counts = 2  # 2 x 8 images
+    assert train(config).iter == 9
 
 
 # ----------------------------------------------------------------- fairness

@@ -12,6 +12,7 @@ from mmpretrain.registry import MODELS
 
 from must_mm.models.masking import MaskToken
 from must_mm.models.open_clip_backbone import OpenCLIPBackbone
+from must_mm.runs.batch_rule import follow_batch
 from must_mm.utils.paths import config_path
 from tests.long.tower_check import tower_error
 from tests.tiny import CLASSES, train, write_images
@@ -214,6 +215,7 @@ def test_recipe_trains_an_iteration(reduce, tmp_path):
             'work_dir': str(tmp_path / 'run'),
         }
     )
+    follow_batch(cfg, processes=1)
     runner = train(cfg)
     assert runner.iter == 1
     assert not runner.model.with_masking

@@ -49,6 +49,25 @@ def test_rate_follows_and_the_teacher_counts_images(
 
 
 @pytest.mark.parametrize(
+    'name, processes, ratio',
+    [
+        ('vit-b16_byol_stage3', 4, 1 / 2),
+        ('vit-h14_stage2', 1, 1 / 8),
+        ('quickstart_digits_stage2', 1, 1),
+        ('quickstart_digits_stage3', 2, 2),
+    ],
+)
+def test_both_rates_of_mae_ct_follow(name, processes, ratio):
+    cfg = Config.fromfile(config_path(f'mae_ct/{name}.py'))
+    wrapper = cfg.optim_wrapper
+    lr, head_lr = wrapper.optimizer.lr, wrapper.paramwise_cfg.head_lr
+    said = follow_batch(cfg, processes)
+    assert wrapper.optimizer.lr == lr * ratio
+    assert wrapper.paramwise_cfg.head_lr == head_lr * ratio
+    assert f'of the head {head_lr:.4g} -> {head_lr * ratio:.4g}' in said
+
+
+@pytest.mark.parametrize(
     'kind', ['EMATeacherHook', 'mmpretrain.EMATeacherHook', EMATeacherHook]
 )
 def test_the_hook_is_known_by_any_name(kind):
@@ -91,6 +110,13 @@ def test_published_batch_is_a_number(value):
     cfg[KEY] = value
     with pytest.raises(ValueError, match='published_batch must be a positive'):
         follow_batch(cfg, 1)
+
+
+def test_mmengine_does_not_scale_as_well():
+    scale = dict(base_batch_size=1024)
+    assert follow_batch(recipe(auto_scale_lr=scale), 1)  # it is not enabled
+    with pytest.raises(ValueError, match='auto_scale_lr.* both scale'):
+        follow_batch(recipe(auto_scale_lr=dict(scale, enable=True)), 1)
 
 
 def test_processes(monkeypatch):

@@ -15,6 +15,7 @@ from mmpretrain.structures import DataSample
 from must_mm.checkpoints.plain import load_tensors
 from must_mm.utils.paths import tool_path
 from must_mm.weights.publish import (
+    _image_size,
     _test_pipeline,
     export_onnx,
     load_published,
@@ -282,3 +283,22 @@ def test_published_config_needs_no_loader_of_ours():
     assert _test_pipeline(config) == [dict(type='LoadImageFromFile'), resize]
     assert dataset['pipeline'][0] == dict(type='LoadImage')
     assert not _test_pipeline({})
+
+
+def test_published_config_of_a_test_set_in_parts(run, images, tmp_path):
+    """Images of two folders, as the recipes of clothes have them."""
+    _, checkpoint = run
+    content = load_tensors(checkpoint)
+    config = read_config(content['meta']['cfg'])
+    part = config['test_dataloader']['dataset']
+    config['test_dataloader']['dataset'] = dict(
+        type='ConcatDataset', datasets=[part, part]
+    )
+    content['meta'] = dict(config=config)
+    torch.save(content, tmp_path / 'parts.pth')
+    weights, described = publish(tmp_path / 'parts.pth', tmp_path / 'x.pth')
+    expected = publish(checkpoint, tmp_path / 'whole.pth')[1]
+    assert described.read_text() == expected.read_text()
+    inferencer = ImageClassificationInferencer(str(described), str(weights))
+    assert inferencer(str(images / 'images' / 'cat' / '0.png'))
+    assert _image_size(Config.fromfile(described)) == (SIZE, SIZE)

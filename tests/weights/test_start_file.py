@@ -189,6 +189,7 @@ def test_a_run_starts_from_the_file_alone(
     model.init_weights()
     model.eval()
     x = torch.randn(2, 3, 32, 32)
+    assert model.start.classes == list(CLASSES)
     expected = load_classifier(converted)(x)
     for found in (model(x), model.teacher(x)):
         # the same kernels on the same weights
