@@ -211,12 +211,36 @@ def summary(result: Result, out: Path) -> str:
         )
     files = ('report.html', 'predictions.csv', 'review.csv')
     lines += [f'{out / name}' for name in files]
+    lines.append(
+        'to classify more photos with it:\n'
+        f'  must-adapt NEWPHOTOS --predict {shlex.quote(str(out))}'
+    )
     return '\n'.join([*lines, 'in Python:', load_lines(out)])
+
+
+def exported(out: Path) -> Path:
+    """The exported weights in the folder of a result.
+
+    Raises:
+        ValueError: If there are none, or several.
+    """
+    found = list(out.glob('model-*.pth'))
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise ValueError(
+            f'--predict {out}: {len(found)} files are named model-*.pth; '
+            'leave only the one that is the result there'
+        )
+    raise ValueError(
+        f'--predict {out}: there is no model-*.pth in this folder; give the '
+        'one that was --out of a run that has ended'
+    )
 
 
 def load_lines(out: Path) -> str:
     """Lines of Python that load the exported model and an image."""
-    (weights,) = out.glob('model-*.pth')
+    weights = exported(out)
     return (
         'from mmpretrain import ImageClassificationInferencer\n'
         'from must_mm.transforms.loading import read_image\n'
