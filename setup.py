@@ -61,10 +61,11 @@ class EditableWithConfigs(editable_wheel):
 
 def read_version() -> str:
     """Version of the package, without importing it."""
-    for line in (ROOT / 'must_mm' / '__init__.py').read_text().splitlines():
+    init = ROOT / 'must_mm_cli' / '__init__.py'
+    for line in init.read_text().splitlines():
         if line.startswith('__version__'):
             return line.split("'")[1]
-    raise RuntimeError('must_mm/__init__.py states no __version__')
+    raise RuntimeError('must_mm_cli/__init__.py states no __version__')
 
 
 DOCS = [

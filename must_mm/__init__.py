@@ -21,6 +21,8 @@ with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
 from mmengine.config.utils import MODULE2PACKAGE
 from mmpretrain.apis import ModelHub
 
+from must_mm_cli import __version__ as __version__
+
 from .checkpoints import plain  # noqa: F401
 from .datasets import CIFAR10BGR, CIFAR100BGR, GTSRB, UCF101Frames
 from .datasets.known_labels import KnownLabels, LabelledShareSampler
@@ -94,7 +96,6 @@ from .weights.open_clip_start import OpenCLIPStart
 from .weights.start_file import ConvertedStart, load_classifier
 from .weights.supervised import ClassifierStart
 
-__version__ = '0.1.0'
 __all__ = [
     'AutocastOptimWrapper',
     'MAECT',

@@ -5,14 +5,18 @@ import gc
 import shlex
 import sys
 from dataclasses import replace
+from itertools import takewhile
 from pathlib import Path
 
+from . import __version__
 from .corrected import corrected_folder
 from .options import (
     FILE,
+    PREDICTED,
     Options,
     add_options,
     check_at_sight,
+    check_folder,
     check_given,
     check_out,
     load,
@@ -40,18 +44,71 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help='Show counts, settings, expected time and memory; write nothing',
     )
     add('--resume', metavar='DIR', help='Go on with the run in DIR')
-    args = parser.parse_args(argv)
-    if args.resume:
-        alone = {'images', 'classes', 'resume', 'dry_run', 'labels'}
-        more = set(vars(args)) - alone
-        if args.images or args.classes or args.dry_run or more:
-            parser.error(
-                '--resume DIR goes alone, or with --labels FILE: DIR holds '
-                'the options'
-            )
-    elif not args.images or not args.classes:
-        parser.error('IMAGES and --classes are needed, or --resume DIR')
+    add(
+        '--predict',
+        metavar='RESULT',
+        help='Classify IMAGES with the result in the folder RESULT; nothing '
+        'is trained',
+    )
+    add('--version', action='version', version=f'must_mm {__version__}')
+    argv = sys.argv[1:] if argv is None else argv
+    args, more = parser.parse_known_args(argv)
+    wrong = _many_names(args, argv, more) or _not_together(args)
+    if more and not wrong:
+        wrong = f'unrecognized arguments: {" ".join(more)}'
+    if wrong:
+        parser.error(wrong)
     return args
+
+
+def _many_names(
+    args: argparse.Namespace, argv: list[str], more: list[str]
+) -> str | None:
+    """What is wrong with names that are not in quotes."""
+    if not more or '--classes' not in argv:
+        return None
+    after = argv[argv.index('--classes') + 1 :]
+    names = list(takewhile(lambda word: not word.startswith('-'), after))
+    if len(names) < 2 or not set(more) <= set(names):
+        return None
+    if args.images in names and Path(names[-1]).is_dir():
+        names.pop()  # that is IMAGES
+    names = [name.strip(' ,') for name in names]
+    return (
+        'put the names in one pair of quotes, with commas: --classes '
+        f'{shlex.quote(", ".join(names))}'
+    )
+
+
+def _not_together(args: argparse.Namespace) -> str | None:
+    """What is wrong with the options that are given together."""
+    given = {
+        name
+        for name, value in vars(args).items()
+        if value is not None and value is not False
+    }
+    if args.resume and given - {'resume', 'labels'}:
+        return (
+            '--resume DIR goes alone, or with --labels FILE: DIR holds the '
+            'options'
+        )
+    if args.predict and (given - {'predict', 'out'} != {'images'}):
+        return (
+            '--predict RESULT goes with IMAGES and --out DIR alone: RESULT '
+            'holds the classifier, and nothing is trained'
+        )
+    if args.resume or args.predict or {'images', 'classes'} <= given:
+        return None
+    templates = getattr(args, 'templates', [])
+    if not args.images and len(templates) > 1:
+        return (
+            f'IMAGES is missing: --templates has taken {templates[-1]!r}, as '
+            'it takes all words up to the next option; write IMAGES first'
+        )
+    return (
+        'IMAGES and --classes are needed, or IMAGES and --predict RESULT, or '
+        '--resume DIR'
+    )
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -70,9 +127,13 @@ def main(argv: list[str] | None = None) -> int:
     args = vars(parse_args(argv))
     options = None
     there, dry = args.pop('resume'), args.pop('dry_run')
+    classifier = args.pop('predict')
     labels = args.get('labels') if there else None
-    out = Path(there or args.get('out', Options.out)).expanduser().resolve()
+    default = PREDICTED if classifier else Options.out
+    out = Path(there or args.get('out', default)).expanduser().resolve()
     try:
+        if classifier:
+            return _predict(args['images'], classifier, out)
         options = load(out) if there else Options(**args)
         if labels:
             options = replace(options, labels=labels)
@@ -111,6 +172,17 @@ def main(argv: list[str] | None = None) -> int:
         print(f'must-adapt: {text}', file=sys.stderr)
         return 1
     print(summary(result, out))
+    return 0
+
+
+def _predict(images: str, result: str, out: Path) -> int:
+    """Classify the images of a folder with a result."""
+    check_folder(images, 'IMAGES')
+    check_folder(result, '--predict')
+    check_out(out, dry_run=True)
+    from must_mm.adapt.later import classify_more, counted
+
+    print(counted(classify_more(images, result, out), out))
     return 0
 
 

@@ -1,6 +1,7 @@
 """Where the results of corrections lie."""
 
 import re
+import shlex
 from pathlib import Path
 
 from .options import FILE
@@ -28,6 +29,7 @@ def corrected_folder(out: Path) -> Path:
     if last and (last / FILE).is_file() and not (last / STATE).is_file():
         raise ValueError(
             f'--labels: {last} holds a correction that has not ended; go on '
-            f'with it first, by must-adapt --resume {last}, or remove it'
+            f'with it first, by must-adapt --resume {shlex.quote(str(last))}, '
+            'or remove it'
         )
     return first / f'corrected-{(there[-1] if there else 0) + 1}'

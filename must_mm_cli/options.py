@@ -15,6 +15,7 @@ from pathlib import Path
 from .clutter import is_clutter
 
 FILE = 'options.json'
+PREDICTED = 'predicted'  # folder of what --predict writes, by default
 _ARCHIVES = ('.zip', '.tar', '.gz', '.tgz', '.7z', '.rar', '.bz2', '.xz')
 # how open_clip names models with their weights
 _SCHEMES = ('hf-hub:', 'local-dir:')
@@ -145,7 +146,7 @@ def check_at_sight(options: Options) -> None:
         ImportError: If ONNX is asked for and its packages are missing.
         ValueError: If an option is of no use, with its name and the fix.
     """
-    _check_folder(options.images, 'IMAGES')
+    check_folder(options.images, 'IMAGES')
     if options.config and not options.config.is_file():
         raise FileNotFoundError(
             f'--model: there is no config {options.config}'
@@ -193,7 +194,7 @@ def check_at_sight(options: Options) -> None:
                 'must_mm[onnx]'
             )
     if options.eval is not None:
-        _check_folder(options.eval, '--eval')
+        check_folder(options.eval, '--eval')
 
 
 def check_given(options: Options, given: Mapping) -> None:
@@ -220,7 +221,8 @@ def check_given(options: Options, given: Mapping) -> None:
         )
 
 
-def _check_folder(path: str, key: str) -> None:
+def check_folder(path: str, key: str) -> None:
+    """Raise FileNotFoundError where an option names no folder."""
     folder = _absolute(path)
     if not folder.is_dir():
         what = 'is a file' if folder.exists() else 'does not exist'

@@ -2,7 +2,8 @@
 
 from must_mm_cli.options import Options
 
+from .later import classify_more
 from .result import Result
 from .run import adapt, dry_run, resume
 
-__all__ = ['Options', 'Result', 'adapt', 'dry_run', 'resume']
+__all__ = ['Options', 'Result', 'adapt', 'classify_more', 'dry_run', 'resume']

@@ -1,6 +1,7 @@
 """Going on from a result: which one, with which labels, on which images."""
 
 import json
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,8 @@ from ..checkpoints.whole_file import write_whole
 from .labels import Known, not_measured, read_labels, save
 from .lists import write_text
 from .plan import TRAINED, Images
-from .predict import LABELLED, REJECTED, Seen
+from .predict import Seen
+from .result import LABELLED, NONE, REJECTED
 from .said import Said, recall
 from .task import Task
 from .trust import rejected
@@ -51,7 +53,8 @@ def finished(out: Path) -> Path:
     if not path.is_file():
         raise ValueError(
             f'--resume {out}: there is no result to be corrected yet; go on '
-            f'with the run first: must-adapt --resume {out}'
+            'with the run first: must-adapt --resume '
+            f'{shlex.quote(str(out))}'
         )
     checkpoint = out / json.loads(path.read_text())['checkpoint']
     if not checkpoint.is_file():
@@ -192,6 +195,7 @@ def write_training_list(
     names = training_list(images, known, strange)
     trained = set(names)
     notes = {n: REJECTED for n in images.names if n not in trained}
+    notes |= dict.fromkeys(known.none, NONE)
     notes |= dict.fromkeys(known.labels, LABELLED)
     if _chosen(task, known):
         write_lines(out / TRAINED, names)

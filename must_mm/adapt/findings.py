@@ -3,7 +3,7 @@
 from collections import Counter
 from typing import NamedTuple
 
-from .result import Bins, Evaluation, Prediction, Result
+from .result import NONE, Bins, Evaluation, Prediction, Result
 
 LOST = 0.1  # of the fair share of a class, below which it is lost
 CLOSE = 0.2  # lead of a class over its runner-up that is a close call
@@ -34,10 +34,23 @@ class CloseCalls(NamedTuple):
     images: int
 
 
+def of_classes(predictions: list[Prediction]) -> list[Prediction]:
+    """Leave out what a person said to be of none of the classes."""
+    return [p for p in predictions if p.note != NONE]
+
+
+def is_taught(result: Result) -> bool:
+    """Whether labels of a person were trained on."""
+    # they may all be of images that lie elsewhere
+    by_hand = any(p.by_hand for p in result.predictions)
+    return by_hand or 'labels by hand' in result.settings
+
+
 def class_counts(result: Result) -> list[ClassCount]:
     """Count images for each class, the most frequent after first."""
-    before = Counter(p.zero_shot for p in result.predictions)
-    after = Counter(p.label for p in result.predictions)
+    counted = of_classes(result.predictions)
+    before = Counter(p.zero_shot for p in counted)
+    after = Counter(p.label for p in counted)
     counts = [
         ClassCount(name, before[k], after[k])
         for k, name in enumerate(result.classes)
@@ -57,7 +70,7 @@ class ClassConfidence(NamedTuple):
 def class_confidence(result: Result) -> list[ClassConfidence]:
     """Average over the images of each class, the least sure first."""
     members: dict[int, list[Prediction]] = {}
-    for found in result.predictions:
+    for found in of_classes(result.predictions):
         members.setdefault(found.label, []).append(found)
     rows = [
         ClassConfidence(
@@ -76,7 +89,7 @@ def lost_classes(result: Result) -> list[ClassCount]:
 
     Where an even share is five images at least.
     """
-    fair = len(result.predictions) / len(result.classes)
+    fair = len(of_classes(result.predictions)) / len(result.classes)
     if fair < 5:
         return []
     rare = [c for c in class_counts(result) if c.after < LOST * fair]

@@ -17,6 +17,9 @@ SUFFIXES = frozenset(
     '.jpg .jpeg .jpe .jfif .png .gif .bmp .dib .webp .tif .tiff .ppm .pgm '
     '.pbm .pnm .jp2 .avif .heic .heif'.split()
 )
+_RAW = frozenset(  # what cameras write that is no image yet
+    '.3fr .arw .cr2 .cr3 .dng .nef .orf .pef .raf .raw .rw2 .srw'.split()
+)
 
 
 @dataclass
@@ -32,6 +35,22 @@ class Found:
     names: list[str] = field(default_factory=list)
     closed: dict[str, str] = field(default_factory=dict)
     others: Counter = field(default_factory=Counter)
+
+
+def other_suffixes(others: Counter) -> str:
+    """Say how many files have which other suffix, the most frequent first."""
+    return ', '.join(
+        f'{count} {suffix or "without a suffix"}'
+        for suffix, count in others.most_common(5)
+    ) + ', ...' * (len(others) > 5)
+
+
+def not_looked_at(others: Counter) -> str | None:
+    """Say that there are files that are not looked at, if there are."""
+    if not others:
+        return None
+    raw = '; convert RAW photos to JPEG' if _RAW & others.keys() else ''
+    return f'not looked at: {other_suffixes(others)}{raw}'
 
 
 def search(folder: Path, *leave_out: Path) -> Found:

@@ -92,7 +92,8 @@ def read_labels(
     if not known:
         raise ValueError(
             f'--labels {given}: nothing is labelled; write classes into the '
-            f'column {LABEL!r}, or label images in report.html and save'
+            f'column {LABEL!r}; or label images in report.html, save, and '
+            'give the file that the browser saved, usually in Downloads'
         )
     return known
 

@@ -64,8 +64,8 @@ def class_names(given: Names, folder: Path) -> list[str]:
 
     Args:
         given: Names, as a list or with commas between; a file of them, see
-            :func:`~must_mm.utils.lists.read_list`; ``@folders`` for the
-            folders of images in ``folder``, ``_`` read as a space;
+            :func:`~must_mm.utils.lists.read_list`; ``@folders``, in any case,
+            for the folders of images in ``folder``, ``_`` read as a space;
             ``must_mm::NAME`` for those of a data set.
         folder: The folder of images.
 
@@ -74,7 +74,8 @@ def class_names(given: Names, folder: Path) -> list[str]:
         ValueError: If there are fewer than two names, or two alike.
     """
     key = '--classes'
-    if given == FOLDERS:
+    hint = ''
+    if isinstance(given, str) and given.lower() == FOLDERS:
         folder, folders = folders_of(folder)
         folders = [path for path in folders if find_images(path)]
         _check_parts(f'{key} {FOLDERS}', folder, [p.name for p in folders])
@@ -89,12 +90,14 @@ def class_names(given: Names, folder: Path) -> list[str]:
         or Path(given).expanduser().is_file()
         or given.lower().endswith(SUFFIXES)
     ):
+        hint = '; separate names by commas, no file of this name exists'
         given = given.split(',')
     names = read_classes(given, key, allow_duplicates=True)
     if len(names) == 1:
         raise ValueError(
             f'{key} has one name, {names[0]!r}: every image would be of that '
             'class, there is nothing to learn. Name the other classes, too'
+            + hint
         )
     seen: dict[str, str] = {}
     for name in names:

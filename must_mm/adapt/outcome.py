@@ -17,18 +17,24 @@ from .labels import write_review
 from .passes import Passes, without_gone
 from .plan import Images
 from .predict import (
-    REJECTED,
     Seen,
     confusion,
     evaluation,
     predictions,
-    skew,
     write_csv,
 )
 from .preparation import Job
 from .report import write_report
-from .result import Corrected, Evaluation, Prediction, Result
+from .result import (
+    NONE,
+    REJECTED,
+    Corrected,
+    Evaluation,
+    Prediction,
+    Result,
+)
 from .said import Said
+from .skew import skew_note
 from .task import Task
 from .trust import (
     reliability,
@@ -230,28 +236,18 @@ def warnings_of(
             'little can be learned from them'
         )
     balanced = task.options.fairness_weight > 0
-    trained = [p for p in found if p.note != REJECTED]
-    for who, labels in (
-        ('zero-shot', [p.zero_shot for p in trained]),
-        ('adapted', [p.label for p in trained]),
-    ):
-        skewed = skew(labels, task.classes, prior)
-        if skewed:
-            texts.append(
-                f'the {who} predictions are skewed ({"; ".join(skewed)})'
-                + (
-                    ': training pulls them towards the class prior; if the '
-                    'folder is not balanced like that, state --class-prior, '
-                    'or use --fairness-weight 0'
-                    if balanced
-                    else ''
-                )
-            )
+    trained = [p for p in found if p.note not in (REJECTED, NONE)]
+    skewed = skew_note(
+        [p.label for p in trained], task.classes, prior, balanced
+    )
+    if skewed:
+        texts.append(skewed)
     confident = curves.get('conf_ratio', [])
     if confident and confident[-1][1] < 0.05:
         texts.append(
-            'at the end fewer than 5 % of the images had a confident '
-            'pseudo-label: lower model.head.threshold in config.py'
+            'The model was sure of almost no image, so it learned little: '
+            'label some images in the report, or use class names that '
+            'describe what is in the photos'
         )
     if measured:
         before, after = map(

@@ -5,12 +5,22 @@ from dataclasses import dataclass, replace
 from math import ceil
 from pathlib import Path
 
+from must_mm_cli.options import Options
+
 from ..weights.clip_source import find_model, find_weights
+from ..weights.open_clip_start import OpenCLIPStart
 from ..weights.origin import function_of
 from .clip_config import clip_config, find_tower
 from .config_parts import Data
 from .cost import Cost, measure, precision, this_machine
-from .images import SUFFIXES, dark_images, search, split_readable
+from .images import (
+    SUFFIXES,
+    dark_images,
+    not_looked_at,
+    other_suffixes,
+    search,
+    split_readable,
+)
 from .names import AUTO
 from .own_config import own_config
 from .progress import Progress, duration
@@ -19,6 +29,8 @@ from .task import Task
 from .written_config import load_config
 
 RUNS, PATIENCE = 3, 3600  # runs, if all of them take fewer seconds
+SLOW = 3 * 3600  # seconds from which a run without a GPU is called slow
+START, SMALLER = (Options.model, Options.pretrained), 'ViT-B-32'
 TRAINED = 'trained.txt'  # lists the images that train, if not all do
 OPEN = 'estimated once the start has seen the images'
 
@@ -43,8 +55,58 @@ class Images:
     unlike: int = 0
 
 
+def look_at_folder(
+    folder: Path, leave_out: Path, cores: int, needed: int = 2
+) -> Images:
+    """Decode all images of IMAGES once.
+
+    Args:
+        folder: The folder.
+        leave_out: A folder that is not looked into.
+        cores: How many images to decode at a time.
+        needed: How many have to be of use.
+
+    Raises:
+        ValueError: If fewer can be used.
+    """
+    searched = search(folder, leave_out)
+    found = searched.names
+    closed = {
+        f'{name}/': f'this folder cannot be looked into: {why}'
+        for name, why in searched.closed.items()
+    }
+    if not found:
+        others = other_suffixes(searched.others)
+        raise ValueError(
+            f'IMAGES: there are no images below {folder}, no file ends '
+            f'in {", ".join(sorted(SUFFIXES))}'
+            + (f'; there are files of {others}' if others else '')
+            + ''.join(f'; {name} {why}' for name, why in closed.items())
+        )
+    with Progress('looking at images', len(found)) as progress:
+        looked = split_readable(folder, found, cores, progress)
+    names, skipped = looked.names, looked.skipped | closed
+    if len(names) < needed:
+        reasons = [f'{name}: {why}' for name, why in skipped.items()]
+        shown = '\n  '.join(reasons[:10] + ['...'] * (len(reasons) > 10))
+        raise ValueError(
+            f'IMAGES: {len(names)} of {len(found)} images below '
+            f'{folder} can be read, {needed} needed'
+            + (f'; skipped:\n  {shown}' if shown else '')
+        )
+    notes = [not_looked_at(searched.others), dark_images(looked.largest)]
+    if looked.unlike:
+        notes.append(
+            f"{len(looked.unlike)} images look different to MMPretrain's own "
+            f'loader (transparency, 16 bits or a format; such as '
+            f'{looked.unlike[0]}): the exported config loads them by must_mm'
+        )
+    kept = tuple(note for note in notes if note)
+    return Images(names, [], skipped, kept, len(looked.unlike))
+
+
 def look_at_images(task: Task, leave_out: Path, cores: int) -> Images:
-    """Decode all images once.
+    """Decode all images of a task once, those of ``--eval`` too.
 
     Args:
         task: What is asked for.
@@ -52,49 +114,11 @@ def look_at_images(task: Task, leave_out: Path, cores: int) -> Images:
         cores: How many images to decode at a time.
 
     Raises:
-        ValueError: If fewer than two can be used.
+        ValueError: If fewer than two can be used, or none of ``--eval``.
     """
-    searched = search(task.folder, leave_out)
-    found = searched.names
-    closed = {
-        f'{name}/': f'this folder cannot be looked into: {why}'
-        for name, why in searched.closed.items()
-    }
-    if not found:
-        others = ', '.join(
-            f'{count} {suffix or "without one"}'
-            for suffix, count in searched.others.most_common(5)
-        )
-        raise ValueError(
-            f'IMAGES: there are no images below {task.folder}, no file ends '
-            f'in {", ".join(sorted(SUFFIXES))}'
-            + (f'; there are files of {others}' if others else '')
-            + ''.join(f'; {name} {why}' for name, why in closed.items())
-        )
-    with Progress('looking at images', len(found)) as progress:
-        looked = split_readable(task.folder, found, cores, progress)
-    names, skipped = looked.names, looked.skipped | closed
-    if len(names) < 2:
-        reasons = [f'{name}: {why}' for name, why in skipped.items()]
-        shown = '\n  '.join(reasons[:10] + ['...'] * (len(reasons) > 10))
-        raise ValueError(
-            f'IMAGES: {len(names)} of {len(found)} images below '
-            f'{task.folder} can be read, two are needed'
-            + (f'; skipped:\n  {shown}' if shown else '')
-        )
-    notes = [dark_images(looked.largest)]
-    if looked.unlike:
-        notes.append(
-            f"{len(looked.unlike)} images look different to MMPretrain's own "
-            f'loader (transparency, 16 bits or a format; such as '
-            f'{looked.unlike[0]}): the exported config loads them by must_mm'
-        )
-    about = dict(
-        notes=tuple(note for note in notes if note),
-        unlike=len(looked.unlike),
-    )
+    images = look_at_folder(task.folder, leave_out, cores)
     if not task.labelled:
-        return Images(names, [], skipped, **about)
+        return images
     folder = task.eval_folder
     label = dict(task.labelled)
     with Progress('looking at --eval', len(label)) as progress:
@@ -106,9 +130,12 @@ def look_at_images(task: Task, leave_out: Path, cores: int) -> Images:
             f'--eval {folder}: none of the {len(bad)} images can be read; '
             f'{name}: {why}'
         )
-    skipped.update({str(folder / name): why for name, why in bad.items()})
-    labelled = [(name, label[name]) for name in good]
-    return Images(names, labelled, skipped, **about)
+    unread = {str(folder / name): why for name, why in bad.items()}
+    return replace(
+        images,
+        labelled=[(name, label[name]) for name in good],
+        skipped=images.skipped | unread,
+    )
 
 
 @dataclass(frozen=True)
@@ -159,8 +186,8 @@ class Plan:
             return 'none: your labels and those of before are taught'
         chosen, runs = task.options.runs is None, self.runs(task)
         if runs == 1:
-            hour = f'1: {RUNS} would take {duration(self.seconds(RUNS))}'
-            return hour if chosen else '1'
+            more = duration(self.seconds(RUNS))
+            return f'1 run ({RUNS} runs would take {more})' if chosen else '1'
         at_once = min(runs, self.machine.devices)
         return (
             f'{runs}, from seed {task.options.seed} on, '
@@ -234,10 +261,21 @@ class Plan:
             f'{processes} loader processes',
             'precision': _precision_words(cfg),
             'expected time': f'{duration(seconds)}, measured on a few steps '
-            'with random weights',
+            'with random weights' + self._slow(task, seconds),
             'expected memory': f'{memory:.1f} GiB beside the libraries'
             + self._price(),
         }
+
+    def _slow(self, task: Task, seconds: float) -> str:
+        """What makes a long run without a GPU shorter."""
+        if self.machine.device != 'cpu' or seconds < SLOW:
+            return ''
+        options, ways = task.options, ['fewer --epochs']
+        if self.runs(task) > 1 and not self.corrects:
+            ways.insert(0, '--runs 1')
+        if (options.model, options.pretrained) == START:
+            ways.insert(0, f'--model {SMALLER}')
+        return f'; slow without a GPU: try {" or ".join(ways)}'
 
     def _price(self) -> str:
         """What recomputing gives and takes, if blocks are recomputed."""
@@ -287,13 +325,28 @@ def _weights(task: Task) -> str:
     function = function_of(
         model, find_weights(model, task.start.get('pretrained'))
     )
-    return f'{function}; {function.known}'
+    missing = '; they will be downloaded' * start_of(task).lacks_weights
+    return f'{function}; {function.known}{missing}'
+
+
+def start_of(task: Task) -> OpenCLIPStart:
+    """The zero-shot classifier that a task without a config begins with."""
+    return OpenCLIPStart(
+        classes=task.classes, templates=task.templates, **task.start
+    )
 
 
 def shown(values: list[str], most: int = 10) -> str:
     """The first of a list of names."""
     rest = len(values) - most
     return ', '.join(values[:most]) + (f' and {rest} more' * (rest > 0))
+
+
+def skipped_lines(skipped: Mapping[str, str], most: int = 5) -> list[str]:
+    """Why the first of the skipped files were."""
+    rest = len(skipped) - most
+    lines = [f'skipped {name}: {why}' for name, why in skipped.items()]
+    return lines[:most] + [f'and {rest} more, see report.html'] * (rest > 0)
 
 
 def make_plan(

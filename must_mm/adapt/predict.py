@@ -18,7 +18,6 @@ from ..evaluation.duplicates import small_copies
 from .progress import Progress
 from .result import Evaluation, Prediction
 
-RARE, FREQUENT = 0.1, 3.0  # times the fair share of a class
 COLUMNS = (
     'path',
     'class',
@@ -29,7 +28,6 @@ COLUMNS = (
     'strangeness',
     'note',
 )
-REJECTED, LABELLED = 'rejected', 'labelled'  # what a note can be
 MIXED = 2000  # blends, enough for a temperature
 
 
@@ -219,7 +217,7 @@ def write_csv(
 
     Paths are below the folder of images; ``confidence``, ``agreement`` and
     ``strangeness`` lie in [0, 1]; ``changed`` is ``yes`` or ``no``; ``note``
-    is ``rejected``, ``labelled``, or nothing.
+    is ``rejected``, ``labelled``, ``none`` (of the classes), or nothing.
     """
     with path.open('w', encoding='utf-8', newline='') as file:
         writer = csv.writer(file)
@@ -252,31 +250,3 @@ def evaluation(
 ) -> Evaluation:
     """Compare two classifiers on labelled images, scores (N, K)."""
     return Evaluation(confusion(labels, before), confusion(labels, after))
-
-
-def skew(
-    labels: Sequence[int],
-    classes: Sequence[str],
-    prior: Sequence[float] | None,
-) -> list[str]:
-    """Describe classes that are predicted much too rarely or often.
-
-    That is less than a tenth or more than three times the share that the
-    prior gives them (uniform: 1 / K), where this share is at least five
-    images.
-
-    Returns:
-        Phrases such as ``'cat: 900 of 1000 images, expected 333'``.
-    """
-    total = len(labels)
-    prior = prior or [1 / len(classes)] * len(classes)
-    found = []
-    for index, (name, share) in enumerate(zip(classes, prior, strict=True)):
-        count, fair = sum(label == index for label in labels), share * total
-        # of two classes, none can have three times its share
-        frequent = min(FREQUENT * fair, total - RARE * (total - fair))
-        if fair >= 5 and not RARE * fair <= count <= frequent:
-            found.append(
-                f'{name}: {count} of {total} images, expected {fair:.0f}'
-            )
-    return found

@@ -7,6 +7,7 @@ from pathlib import Path
 from mmengine.config import Config
 from mmpretrain.registry import TASK_UTILS
 
+from ..weights.clip_weights import fetch
 from .config_parts import follow_folder, stated_prior
 from .corrections import (
     LABELS,
@@ -20,7 +21,14 @@ from .corrections import (
 from .cost import this_machine
 from .labels import Known
 from .lists import write_lists, write_text
-from .plan import OPEN, Images, look_at_images, make_plan
+from .plan import (
+    OPEN,
+    Images,
+    look_at_images,
+    make_plan,
+    skipped_lines,
+    start_of,
+)
 from .said import Said
 from .task import Task, save
 from .written_config import config_text, load_config
@@ -100,8 +108,22 @@ def prepare(task: Task, out: Path) -> Job:
     return Job(task, out, images, known, cfg, resumed, words, before)
 
 
+def fetch_weights(task: Task) -> None:
+    """Fetch weights that are not here, before work that would be lost.
+
+    Raises:
+        RuntimeError: If they cannot be fetched, with where they are.
+    """
+    if task.config:
+        return
+    start = start_of(task)
+    if start.lacks_weights:
+        print('downloading the weights', flush=True)
+        fetch(start.model, start.pretrained)
+
+
 def begin(job: Job) -> Job:
-    """Say what will be done, fetch the start, write options and lists.
+    """Say what will be done, build the start, write options and lists.
 
     Returns:
         The job, with the labels that were kept in place of those given.
@@ -109,10 +131,12 @@ def begin(job: Job) -> Job:
     show(job.words)
     for note in (*job.task.notes, *job.images.notes):
         print(f'note: {note}', flush=True)
+    for line in skipped_lines(job.images.skipped):
+        print(line, flush=True)
     start = TASK_UTILS.build(job.cfg.model.start)
     if hasattr(start, 'prepare'):
-        # on the screen: open_clip shows what it fetches; and before anything
-        # is written, so that the command can be repeated if it fails
+        # before anything is written, so that the command can be repeated if
+        # it fails
         print('building the zero-shot classifier', flush=True)
         start.prepare()
     write_lists(job.task, job.images, job.out)

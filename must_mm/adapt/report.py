@@ -2,12 +2,21 @@
 
 import hashlib
 import os
+import shlex
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from . import charts, findings
-from .result import Bins, Evaluation, Prediction, Result, ToReview, Trust
+from .result import (
+    SAVED,
+    Bins,
+    Evaluation,
+    Prediction,
+    Result,
+    ToReview,
+    Trust,
+)
 from .thumbnail import thumbnail
 
 #: How much the page shows of each, so that it stays small.
@@ -103,6 +112,7 @@ def render(result: Result) -> str:
         undefined=StrictUndefined,
     )
     environment.filters['percent'] = findings.percent
+    environment.filters['quote'] = shlex.quote
     counts = findings.class_counts(result)
     changes = findings.surest_changes(result.predictions)
     skipped = list(result.skipped.items())
@@ -112,6 +122,9 @@ def render(result: Result) -> str:
         title=result.folder.resolve().name or str(result.folder),
         headline=findings.headline(result),
         accuracy=_accuracy(result.evaluation),
+        taught=findings.is_taught(result),
+        out=str(result.out or 'DIR'),
+        saved=SAVED,
         confidence=findings.mean_confidence(result.predictions),
         counts=counts[:CLASSES],
         more_counts=counts[CLASSES:],

@@ -1,7 +1,12 @@
 """What an adaptation leaves: the content of table and report."""
 
+import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
+
+SAVED = '~/Downloads/review.csv'  # where browsers usually put it
+# what a note can be; the latter two are a person's
+REJECTED, LABELLED, NONE = 'rejected', 'labelled', 'none'
 
 
 @dataclass(frozen=True)
@@ -21,7 +26,8 @@ class Prediction:
         strangeness: Share of the images that look more like one of the
             classes, in [0, 1].
         note: ``'rejected'`` if it was not trained on, ``'labelled'`` if the
-            class is what a person said.
+            class is what a person said, ``'none'`` if a person said that it
+            is of none of the classes.
     """
 
     path: Path
@@ -40,6 +46,11 @@ class Prediction:
     def changed(self) -> bool:
         """Whether the class is another than before."""
         return self.label != self.zero_shot
+
+    @property
+    def by_hand(self) -> bool:
+        """Whether a person has said what it is."""
+        return self.note in (LABELLED, NONE)
 
 
 @dataclass(frozen=True)
@@ -193,17 +204,43 @@ def summary(result: Result, out: Path) -> str:
     if result.trust.review:
         lines.append(
             f'{len(result.trust.review)} images would teach most: label them '
-            'in report.html or review.csv, then\n'
-            f'  must-adapt --resume {out} --labels {out / "review.csv"}'
+            'in report.html and save; the browser puts review.csv where it '
+            'puts downloads, usually in Downloads. Then\n'
+            f'  must-adapt --resume {shlex.quote(str(out))} --labels {SAVED}\n'
+            f'or fill in {out / "review.csv"} and give that file'
         )
     files = ('report.html', 'predictions.csv', 'review.csv')
     lines += [f'{out / name}' for name in files]
+    lines.append(
+        'to classify more photos with it:\n'
+        f'  must-adapt NEWPHOTOS --predict {shlex.quote(str(out))}'
+    )
     return '\n'.join([*lines, 'in Python:', load_lines(out)])
+
+
+def exported(out: Path) -> Path:
+    """The exported weights in the folder of a result.
+
+    Raises:
+        ValueError: If there are none, or several.
+    """
+    found = list(out.glob('model-*.pth'))
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise ValueError(
+            f'--predict {out}: {len(found)} files are named model-*.pth; '
+            'leave only the one that is the result there'
+        )
+    raise ValueError(
+        f'--predict {out}: there is no model-*.pth in this folder; give the '
+        'one that was --out of a run that has ended'
+    )
 
 
 def load_lines(out: Path) -> str:
     """Lines of Python that load the exported model and an image."""
-    (weights,) = out.glob('model-*.pth')
+    weights = exported(out)
     return (
         'from mmpretrain import ImageClassificationInferencer\n'
         'from must_mm.transforms.loading import read_image\n'

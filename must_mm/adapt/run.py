@@ -25,7 +25,7 @@ from .cost import this_machine
 from .outcome import conclude, write_result
 from .passes import classify
 from .plan import look_at_images, make_plan
-from .preparation import begin, prepare, write_config
+from .preparation import begin, fetch_weights, prepare, write_config
 from .progress import into_file
 from .result import Result
 from .settings import fewer
@@ -138,6 +138,7 @@ def _run(task: Task, out: Path) -> Result:
         seconds[name] = round(spent, 1)
 
     init_default_scope('mmpretrain')
+    fetch_weights(task)
     with stage('images'):
         job = prepare(task, out)
     job = begin(job)

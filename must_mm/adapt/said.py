@@ -1,5 +1,6 @@
 """What runs have said of the images, kept for those who correct them."""
 
+import shlex
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,7 +109,7 @@ def recall(out: Path, names: Collection[str]) -> Said:
     if not path.is_file():
         raise ValueError(
             f'{path} is missing, from which labels would spread; must-adapt '
-            f'--resume {out} writes it anew'
+            f'--resume {shlex.quote(str(out))} writes it anew'
         )
     said = Said(**load_tensors(path))
     if set(names).isdisjoint(said.names):

@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TextIO
 
-from .predict import REJECTED, Seen
+from .predict import Seen
 from .preparation import Job
+from .result import NONE, REJECTED
 from .settings import threshold
 from .shares import asks_shares, estimated_shares, set_prior
 
@@ -37,8 +38,8 @@ def settle(
         job.cfg.model.head.threshold = threshold(confidences.tolist())
     if not asks_shares(job):
         return job
-    rejected = {name for name, note in notes.items() if note == REJECTED}
-    shares, why = estimated_shares(job, start, corrected, rejected)
+    left_out = {n for n, note in notes.items() if note in (REJECTED, NONE)}
+    shares, why = estimated_shares(job, start, corrected, left_out)
     if shares is not None:
         set_prior(job.cfg, shares)
         why += f': {in_words(shares, job.task.classes)}'

@@ -114,12 +114,16 @@ def trust_of(
     )
     review = [places[lesson.names[i]] for i in chosen]
     best = probs.topk(min(GUESSES, probs.shape[1]), dim=1).indices
-    order = strange.argsort(descending=True)[:STRANGE].tolist()
+    strangers = [
+        found[i]
+        for i in strange.argsort(descending=True).tolist()
+        if strange[i] > 0 and not found[i].by_hand
+    ]
     return Trust(
         temperature=temperature,
         runs=runs,
         review=[ToReview(found[i], best[i].tolist()) for i in review],
-        strangers=[found[i] for i in order if strange[i] > 0],
+        strangers=strangers[:STRANGE],
         duplicates=[[found[i] for i in group] for group in copies],
     )
 

@@ -48,7 +48,7 @@ def load_clip(
         ValueError: If a file is damaged or of another architecture.
         RuntimeError: If the weights of a tag cannot be fetched.
     """
-    path = local_file(model, pretrained) or _fetch(model, pretrained)
+    path = local_file(model, pretrained) or fetch(model, pretrained)
     # a tower of timm is resized with its weights, others by open_clip
     vision = open_clip.get_model_config(model)['vision_cfg']
     timm = 'timm_model_name' in vision
@@ -74,7 +74,33 @@ def load_clip(
     return clip.eval()
 
 
-def _fetch(model: str, tag: str) -> Path:
+def is_here(model: str, tag: str) -> bool:
+    """Whether the weights of a tag or of the hub were fetched before.
+
+    Nothing is fetched to find out.
+    """
+    from huggingface_hub import try_to_load_from_cache
+
+    config = _published(model, tag)
+    if not config.get('hf_hub'):
+        name = config['url'].rpartition('/')[2]
+        return (Path('~/.cache/clip').expanduser() / name).is_file()
+    repo, _, name = config['hf_hub'].rpartition('/')
+    names = ['open_clip_model.safetensors', 'open_clip_pytorch_model.bin']
+    if name:
+        names = [name, str(Path(name).with_suffix('.safetensors'))]
+    found = (try_to_load_from_cache(repo, one) for one in names)
+    return any(isinstance(path, str) for path in found)
+
+
+def _published(model: str, tag: str) -> dict:
+    """Where open_clip has weights from: ``hf_hub``, ``url`` or both."""
+    if model.startswith(HUB):
+        return dict(hf_hub=f'{model.removeprefix(HUB)}/')
+    return open_clip.get_pretrained_cfg(model, tag)
+
+
+def fetch(model: str, tag: str) -> Path:
     """The file of a tag or of the hub, fetched by open_clip if need be.
 
     Raises:
@@ -82,13 +108,13 @@ def _fetch(model: str, tag: str) -> Path:
     """
     from open_clip import pretrained
 
+    config = _published(model, tag)
     if model.startswith(HUB):
         where = model.removeprefix(HUB)
-        what, config = model, dict(hf_hub=f'{where}/')
+        what = model
         advice = f'model.start.model to the folder with them and {CONFIG}'
     else:
         what = f'{model} ({tag})'
-        config = open_clip.get_pretrained_cfg(model, tag)
         where = ' or '.join(
             config[key] for key in ('hf_hub', 'url') if config.get(key)
         )

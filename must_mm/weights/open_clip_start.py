@@ -25,7 +25,7 @@ from ..utils.lazy import lazy_import
 from ..utils.paths import CACHE, cache_folder
 from ..utils.validation import check_integer, check_type
 from .clip_source import check_source, find_model, find_weights
-from .clip_weights import load_clip
+from .clip_weights import is_here, load_clip
 from .context import cut_names
 from .convert import from_clip
 from .origin import function_of, local_file, sha256
@@ -167,6 +167,14 @@ class OpenCLIPStart:
         """The cached file, named by what its content depends on."""
         name = re.sub(r'[^\w.-]+', '-', self.model.rpartition('/')[2])
         return self.cache_dir / f'{name}-{self.digest}.pth'
+
+    @property
+    def lacks_weights(self) -> bool:
+        """Whether :meth:`build` is needed and would fetch weights."""
+        given = self.model, self.pretrained
+        return not (
+            local_file(*given) or self.path.is_file() or is_here(*given)
+        )
 
     def build(
         self,

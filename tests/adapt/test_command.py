@@ -16,12 +16,14 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+import must_mm
 from must_mm.adapt.images import SUFFIXES
-from must_mm.adapt.result import load_lines, summary
+from must_mm.adapt.result import ToReview, Trust, load_lines, summary
 from must_mm.adapt.task import check, check_model, save
 from must_mm_cli import options as checks
 from must_mm_cli.command import main, parse_args
 from must_mm_cli.options import Options, check_given, check_out, load
+from tests.adapt.results import prediction, two_images
 from tests.tiny import ROOT
 
 PAGE = (ROOT / 'docs' / 'adapt.md').read_text()
@@ -61,6 +63,7 @@ def test_options_are_those_of_the_function():
     args = parse_args('x --classes a,b --class-prior a=1,b=2 --onnx'.split())
     given = vars(args)
     assert given.pop('resume') is None and given.pop('dry_run') is False
+    assert given.pop('predict') is None
     made = Options(**given)
     assert made.class_prior == 'a=1,b=2' and made.onnx
     assert made.model == Options.model
@@ -70,6 +73,7 @@ def test_options_are_those_of_the_function():
     'argv, status',
     [
         (['--help'], 0),
+        (['--version'], 0),
         (['x', '--classes', 'a, b', '--no-such-option'], 2),
         (['no such folder', '--classes', 'a, b'], 1),
         (['.', '--classes', 'a, b', '--epochs', '0'], 1),
@@ -103,7 +107,7 @@ def test_what_needs_no_library_is_said_without(argv, status):
         ['x', '--classes', 'a,b', '--resume', 'y'],
         ['--resume', 'y', '--epochs', '3'],
         ['--resume', 'y', '--dry-run'],
-        ['--resume', 'y', '--labels', 'z', '--runs', '3'],
+        ['--resume', 'y', '--labels', 'z', '--seed', '0'],
     ],
 )
 def test_what_belongs_together(argv, capsys):
@@ -111,6 +115,45 @@ def test_what_belongs_together(argv, capsys):
         parse_args(argv)
     assert error.value.code == 2
     assert '--resume' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    'argv',
+    [
+        ['--predict', 'y'],
+        ['x', '--predict', 'y', '--classes', 'a,b'],
+        ['x', '--predict', 'y', '--epochs', '3'],
+        ['x', '--predict', 'y', '--dry-run'],
+        ['x', '--predict', 'y', '--resume', 'z'],
+    ],
+)
+def test_predict_trains_nothing(argv, capsys):
+    with pytest.raises(SystemExit):
+        parse_args(argv)
+    assert 'goes' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ('argv', 'said'),
+    [
+        ('photos --classes ant bee cat', "--classes 'ant, bee, cat'"),
+        ('photos --classes ant, bee --onnx', "--classes 'ant, bee'"),
+        ('--classes ant bee cat .', "--classes 'ant, bee, cat'"),
+        ('--templates a{} photos --classes a,b', "has taken 'photos'"),
+        ('photos --classes a,b --seeds 3', 'arguments: --seeds'),
+        ('photos more --classes a,b', 'arguments: more'),
+    ],
+)
+def test_words_in_the_wrong_place(argv, said, capsys):
+    with pytest.raises(SystemExit):
+        parse_args(argv.split())
+    assert said in capsys.readouterr().err
+
+
+def test_the_version(capsys):
+    with pytest.raises(SystemExit):
+        main(['--version'])
+    assert capsys.readouterr().out == f'must_mm {must_mm.__version__}\n'
 
 
 def write_png(path) -> Path:
@@ -249,8 +292,21 @@ def test_the_end_shows_the_outcome(adapted, capsys):
     text = summary(result, out)
     assert 'images changed class' in text and 'adapted (student)' in text
     assert '1 images could not be read' in text
+    assert f'must-adapt NEWPHOTOS --predict {out}' in text
     assert load_lines(out).count('\n') == 3
     compile(load_lines(out), 'lines', 'exec')
+
+
+def test_the_command_of_the_end_can_be_pasted(tmp_path):
+    out = tmp_path / 'out put'
+    out.mkdir()
+    (out / 'model-1.pth').write_text('')
+    result = two_images(
+        settings={'exported network': 'student'},
+        trust=Trust(review=[ToReview(prediction(0, 0), [0, 1])]),
+    )
+    text = summary(result, out)
+    assert f"--resume '{out}' --labels ~/Downloads/" in text
 
 
 def commands() -> list[str]:
@@ -264,14 +320,14 @@ def test_commands_of_the_page(options, photos, tmp_path, monkeypatch, capsys):
     """Each is run; a toy model, its images and one epoch stand in."""
     toy = f'--model {options["model"]} --pretrained {options["pretrained"]}'
     monkeypatch.chdir(tmp_path)
-    for folder in ('photos', 'photos_with_labels'):
+    for folder in ('photos', 'photos_with_labels', 'new_photos'):
         for there, name in zip(('ant', 'bee', 'cat'), ANIMALS, strict=True):
             shutil.copytree(photos / there, tmp_path / folder / name)
     (tmp_path / 'classes.txt').write_text('\n'.join(ANIMALS))
     shown = commands()
-    assert len(shown) == 6
+    assert len(shown) == 7
     for text in shown:
-        if '--resume' not in text:
+        if '--resume' not in text and '--predict' not in text:
             text = text.replace(
                 '--model ViT-B-32 --pretrained ViT-B-32.pt', ''
             )

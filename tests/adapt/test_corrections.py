@@ -12,9 +12,10 @@ from must_mm.adapt import adapt, dry_run, resume
 from must_mm.adapt.corrections import finished
 from must_mm.adapt.lesson import Lesson
 from must_mm.adapt.outcome import agreeing, together
-from must_mm.adapt.said import Said
+from must_mm.adapt.said import Said, recall
 from must_mm.checkpoints.plain import load_tensors
 from must_mm.weights.publish import load_published
+from must_mm_cli.corrected import corrected_folder
 from tests.adapt.test_run import Stop, exported, stop_after
 from tests.tiny import CLASSES, assert_same_tensors
 
@@ -171,7 +172,7 @@ def test_the_review_is_beside_the_report(first):
     assert len(asked) == len(result.trust.review) == 6
     assert all(row['label'] == '' for row in asked)
     page = (out / 'report.html').read_text()
-    assert f'must-adapt --resume {out} --labels review.csv' in page
+    assert f'must-adapt --resume {out} --labels ~/Downloads' in page
 
 
 def test_corrections_go_on_from_the_result(first, labelled, photos):
@@ -407,6 +408,8 @@ def test_a_label_elsewhere_and_an_image_of_no_class(options, tmp_path):
     trained = (out / 'trained.txt').read_text().splitlines()
     assert len(trained) == len(result.predictions) == 24
     assert str(other) in trained and 'ant/1.png' not in trained
+    notes = {row['path']: row['note'] for row in rows(out / 'predictions.csv')}
+    assert notes.pop('ant/1.png') == 'none' and set(notes.values()) == {''}
 
 
 def test_nothing_to_correct_yet(options, tmp_path, monkeypatch):
@@ -417,3 +420,16 @@ def test_nothing_to_correct_yet(options, tmp_path, monkeypatch):
             adapt(**options, out=str(out))
     with pytest.raises(ValueError, match='no result to be corrected yet'):
         resume(out, tmp_path / 'review.csv')
+
+
+def test_commands_of_errors_can_be_pasted(tmp_path):
+    out = tmp_path / 'out put'
+    (out / 'corrected-1').mkdir(parents=True)
+    (out / 'corrected-1' / 'options.json').write_text('{}')
+    for fails, folder in (
+        (finished, out),
+        (lambda out: recall(out, []), out),
+        (corrected_folder, out / 'corrected-1'),
+    ):
+        with pytest.raises(ValueError, match=f"--resume '{folder}'"):
+            fails(out)

@@ -1,13 +1,17 @@
 """The sentences and rankings of the report."""
 
+from dataclasses import replace
+
 import pytest
 
 from must_mm.adapt.findings import (
+    class_confidence,
     class_counts,
     close_calls,
     confusions,
     duration,
     headline,
+    lost_classes,
     mean_confidence,
     percent,
     surest_changes,
@@ -32,6 +36,15 @@ def test_counts_are_sorted_and_keep_empty_classes():
         ('ant', 2, 0),
         ('dog', 0, 0),
     ]
+
+
+def test_what_is_of_no_class_is_not_counted():
+    none = replace(prediction(0, 1), note='none')
+    found = [*[none] * 9, *[prediction(0, 0)] * 10]
+    result = two_images(predictions=found)
+    assert class_counts(result) == [('ant', 10, 10), ('bee', 0, 0)]
+    assert [row.name for row in class_confidence(result)] == ['ant']
+    assert [row.name for row in lost_classes(result)] == ['bee']
 
 
 def test_surest_changes_leave_out_what_stayed():

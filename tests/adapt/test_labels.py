@@ -66,7 +66,7 @@ def test_tables(folder, text, encoding):
         ('path,label\nd.png,\ne.png,cow\n', "line 3: 'cow' is no class"),
         ('path,label\nd.png,dog\nd.png,-\n', "line 3: 'd.png' has two"),
         ('path,label\nd.png,-\nd.png,dog\n', "line 3: 'd.png' has two"),
-        ('path,label\nd.png,\n', 'nothing is labelled'),
+        ('path,label\nd.png,\n', 'nothing is labelled.*browser saved'),
     ],
 )
 def test_faults_name_the_line(folder, text, said):

@@ -33,7 +33,8 @@ def test_classes_from_text_list_file_folders_and_data_set(tmp_path):
     images.mkdir()
     folders(images, 'red_panda', 'raccoon')
     (images / 'empty').mkdir()
-    assert class_names('@folders', images) == sorted(PETS)
+    for given in ('@folders', '@Folders'):
+        assert class_names(given, images) == sorted(PETS)
     assert len(class_names('must_mm::pets', tmp_path)) == 37
 
 
@@ -43,6 +44,7 @@ def test_classes_from_text_list_file_folders_and_data_set(tmp_path):
         ('', 'empty'),
         (' , ,', 'empty'),
         ('cat', 'nothing to learn.*other classes'),
+        ('ant; bee; cat', 'separate names by commas, no file of this name'),
         ('cat, dog, cat', "'cat' and 'cat'"),
         ('red panda, Red_Panda', "'red panda' and 'Red_Panda'"),
         ('@folders', 'no folders of images'),

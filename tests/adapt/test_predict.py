@@ -1,4 +1,4 @@
-"""Tables of predictions: counts, skew, the file."""
+"""Tables of predictions: counts, the file."""
 
 import csv
 
@@ -10,7 +10,6 @@ from must_mm.adapt.predict import (
     confusion,
     evaluation,
     predictions,
-    skew,
     write_csv,
 )
 from must_mm.adapt.result import Evaluation
@@ -66,18 +65,3 @@ def test_confusion_counts_true_by_predicted():
     measured = evaluation([0, 1], BEFORE, AFTER)
     assert Evaluation.accuracy(measured.before) == 1
     assert Evaluation.accuracy(measured.after) == 0.5
-
-
-def test_skew():
-    even = [0] * 30 + [1] * 30 + [2] * 30
-    assert skew(even, CLASSES, None) == []
-    assert skew([0] * 60 + [1] * 30, CLASSES, None) == [
-        'd: 0 of 90 images, expected 30'
-    ]
-    assert skew([0] * 60 + [1] * 30, CLASSES, [0.6, 0.39, 0.01]) == []
-    # too few images to say
-    assert skew([0, 0, 0], CLASSES, None) == []
-    # four classes: more than three times its share
-    assert len(skew([0] * 80 + [1, 2, 3] * 7, ['a', 'b', 'c', 'd'], None)) == 1
-    # two classes: 99 of 100
-    assert len(skew([0] * 99 + [1], ['a', 'b'], None)) == 2

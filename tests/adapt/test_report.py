@@ -2,7 +2,9 @@
 
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -236,12 +238,36 @@ def test_what_to_look_at_comes_first():
     text = ' '.join(' '.join(page.sections).split())
     places = [
         text.index(part)
-        for part in ('What to look at', 'Label these', '--labels review.csv',
+        for part in ('What to look at', 'Label these', '--labels ~/Downloads',
                      'Of none of the classes?', '1 group', '3 alike',
                      'How sure, by class', 'Images per class')
     ]  # fmt: skip
     assert places == sorted(places)
     assert '3 of 3 runs' in page.section('Label these')
+
+
+def test_commands_can_be_pasted():
+    """What was saved lies where the browser puts it."""
+    image = prediction(0, 0)
+    result = two_images(
+        trust=Trust(review=[ToReview(image, [0, 1])]),
+        out=Path('/with space/out put'),
+    )
+    page = Page(render(result)).section('Label these')
+    assert "--resume '/with space/out put' --labels ~/Downloads/" in page
+    assert "--labels '/with space/out put/review.csv'" in page
+    assert 'usually in Downloads' in page
+
+
+def test_labels_that_teach_measure_nothing():
+    labelled = replace(prediction(0, 0), note='labelled')
+    for changes in (
+        dict(predictions=[labelled]),
+        dict(settings={'labels by hand': 'elsewhere'}),
+    ):
+        page = Page(render(two_images(**changes)))
+        assert 'used for teaching, not for measuring' in page.sections[0]
+        assert 'No labels were given' not in page.sections[0]
 
 
 def test_small_folders_lose_no_class():

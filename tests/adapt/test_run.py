@@ -19,12 +19,14 @@ from mmpretrain.registry import TASK_UTILS
 from must_mm.adapt import adapt, dry_run, resume, training
 from must_mm.adapt.lists import write_lists
 from must_mm.adapt.outcome import read_curves
-from must_mm.adapt.plan import Images
+from must_mm.adapt.plan import Images, _weights
 from must_mm.adapt.result import Evaluation
+from must_mm.adapt.task import check
 from must_mm.checkpoints.plain import load_tensors
 from must_mm.transforms.loading import read_image
 from must_mm.weights.publish import load_published
 from must_mm.weights.start_file import load_classifier
+from must_mm_cli.options import Options
 from tests.tiny import CLASSES, ROOT, assert_same_tensors, launch
 
 TERMS = {'loss', 'loss_st', 'loss_fair'}
@@ -295,6 +297,25 @@ def test_dry_run_writes_and_fetches_nothing(options, tmp_path, monkeypatch):
     assert rows['training'] == '3 epochs of 1 steps of 24 images'
     assert 'measured' in rows['expected time']
     assert 'GiB' in rows['expected memory']
+
+
+def test_weights_are_fetched_before_images_are_read(
+    options, tmp_path, monkeypatch
+):
+    def refuse(*args, **kwargs):
+        raise OSError('no connection')
+
+    monkeypatch.setenv('MUST_MM_CACHE', str(tmp_path / 'cache'))
+    monkeypatch.setattr('open_clip.pretrained.download_pretrained', refuse)
+    monkeypatch.setattr(
+        'must_mm.weights.open_clip_start.is_here', lambda *_: False
+    )
+    monkeypatch.setattr('must_mm.adapt.plan.split_readable', None)
+    given = dict(images=options['images'], classes='ant, bee')
+    with pytest.raises(RuntimeError, match='Without a connection'):
+        adapt(**given, out=str(tmp_path / 'out'))
+    row = _weights(check(Options(**given)))
+    assert row.endswith('; they will be downloaded')
 
 
 def test_curves_of_a_resumed_run_are_joined(tmp_path):

@@ -9,8 +9,9 @@ from mmengine.config import Config
 
 from must_mm.adapt.labels import Known
 from must_mm.adapt.plan import Images
-from must_mm.adapt.predict import REJECTED, Seen
+from must_mm.adapt.predict import Seen
 from must_mm.adapt.preparation import Job
+from must_mm.adapt.result import REJECTED
 from must_mm.adapt.settle import in_words, settle
 from must_mm.adapt.shares import FROM_LABELS, FROM_NEIGHBOURS
 from tests.evaluation.test_class_shares import EVEN, TRUE, distance, drawn

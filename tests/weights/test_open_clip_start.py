@@ -17,6 +17,7 @@ from mmpretrain.models.utils import QuickGELU
 from mmpretrain.registry import MODELS
 
 from must_mm.weights import open_clip_start
+from must_mm.weights.clip_weights import is_here
 from must_mm.weights.open_clip_start import OpenCLIPStart
 from must_mm.weights.text import embed_prompts
 from tests.tiny import tiny_config
@@ -396,6 +397,25 @@ def test_weights_that_cannot_be_fetched(start_options, monkeypatch, failure):
         match=r"could not be fetched from.*model\.start\.pretrained='/path",
     ):
         OpenCLIPStart(**options).load()
+
+
+def test_weights_that_were_fetched_before(tmp_path, monkeypatch):
+    there = {}
+    monkeypatch.setenv('HOME', str(tmp_path))
+    monkeypatch.setattr(
+        'huggingface_hub.try_to_load_from_cache',
+        lambda repo, name: there.get((repo, name)),
+    )
+    monkeypatch.setattr(
+        open_clip, 'get_pretrained_cfg', lambda *_: dict(url='https://x/y.pt')
+    )
+    assert not is_here('ViT-B-16', 'openai')
+    (tmp_path / '.cache' / 'clip').mkdir(parents=True)
+    (tmp_path / '.cache' / 'clip' / 'y.pt').write_text('')
+    assert is_here('ViT-B-16', 'openai')
+    assert not is_here('hf-hub:someone/clip', '')
+    there['someone/clip', 'open_clip_model.safetensors'] = 'a path'
+    assert is_here('hf-hub:someone/clip', '')
 
 
 class MakesFolder:
