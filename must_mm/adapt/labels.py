@@ -3,10 +3,11 @@
 import csv
 import hashlib
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..utils.lists import NoList, read_text, same_name
 from .names import labelled_images, same
 from .result import ToReview
 
@@ -46,7 +47,8 @@ def write_review(
     review: Sequence[ToReview], classes: Sequence[str], path: Path
 ) -> None:
     """Write the images to be labelled, the column ``label`` left empty."""
-    with path.open('w', encoding='utf-8', newline='') as file:
+    # with a mark, by which Excel knows UTF-8
+    with path.open('w', encoding='utf-8-sig', newline='') as file:
         writer = csv.writer(file)
         writer.writerow(COLUMNS)
         for image in review:
@@ -61,6 +63,16 @@ def write_review(
                     f'{found.agreement:.2f}',
                 )
             )
+
+
+def is_filled_in(path: Path) -> bool:
+    """Whether somebody has labelled what :func:`write_review` wrote."""
+    if not path.is_file():
+        return False
+    try:
+        return any(_labelled_rows(path))
+    except ValueError:
+        return True  # saved as something else, by somebody
 
 
 def read_labels(
@@ -86,7 +98,7 @@ def read_labels(
     if given.is_dir():
         known = _from_folder(given, folder, names, classes)
     elif given.is_file():
-        known = _from_table(given, names, classes)
+        known = _from_table(given, folder, names, classes)
     else:
         raise FileNotFoundError(f'--labels: there is no file {given}')
     if not known:
@@ -98,33 +110,18 @@ def read_labels(
 
 
 def _from_table(
-    path: Path, names: Sequence[str], classes: Sequence[str]
+    path: Path,
+    folder: Path,
+    names: Sequence[str],
+    classes: Sequence[str],
 ) -> Known:
-    text = _decoded(path)
-    head = text.partition('\n')[0]
-    # spreadsheets of half of the world separate by semicolons
-    comma = max(',;\t', key=head.count)
-    rows = csv.DictReader(io.StringIO(text, newline=''), delimiter=comma)
-    columns = [name.strip().lower() for name in rows.fieldnames or []]
-    missing = [name for name in (PATH, LABEL) if name not in columns]
-    if missing:
-        raise ValueError(
-            f'--labels {path}: the first line has no column '
-            f'{" and ".join(missing)}; it needs {PATH} and {LABEL}'
-        )
-    rows.fieldnames = columns
     index = {same(name): k for k, name in enumerate(classes)}
-    there, labels, none = set(names), {}, set()
-    for row in rows:
-        name, label = row[PATH] or '', (row[LABEL] or '').strip()
-        where = f'--labels {path}, line {rows.line_num}'
-        if not label:
-            continue
-        if name not in there and not (
-            Path(name).is_absolute() and Path(name).is_file()
-        ):
+    there, labels, none = {same_name(n): n for n in names}, {}, set()
+    for where, given, label in _labelled_rows(path):
+        name = _image_of(given, folder, there)
+        if name is None:
             raise ValueError(
-                f'{where}: {name!r} is none of the images; paths are below '
+                f'{where}: {given!r} is none of the images; paths are below '
                 'the folder of images, as in predictions.csv'
             )
         if label != NONE and same(label) not in index:
@@ -143,14 +140,65 @@ def _from_table(
     return Known(labels, none)
 
 
-def _decoded(path: Path) -> str:
-    content = path.read_bytes()
-    for encoding in ('utf-8-sig', 'utf-16'):
-        try:
-            return content.decode(encoding)
-        except UnicodeError:
-            continue
-    raise ValueError(f'--labels {path}: this is no text in UTF-8 or UTF-16')
+def _labelled_rows(path: Path) -> Iterator[tuple[str, str, str]]:
+    """Where each label stands, in words; path and label, if not empty.
+
+    Raises:
+        ValueError: If it is no such table, with the fix.
+    """
+    try:
+        text = read_text(path)
+    except NoList as error:
+        raise ValueError(f'--labels: {path} {error}') from error
+    head = text.partition('\n')[0]
+    # spreadsheets of half of the world separate by semicolons
+    comma = max(',;\t', key=head.count)
+    rows = csv.DictReader(io.StringIO(text, newline=''), delimiter=comma)
+    try:
+        columns = [name.strip().lower() for name in rows.fieldnames or []]
+        missing = [name for name in (PATH, LABEL) if name not in columns]
+        if missing:
+            raise ValueError(
+                f'--labels {path}: the first line has no column '
+                f'{" and ".join(missing)}; it needs {PATH} and {LABEL}'
+            )
+        rows.fieldnames = columns
+        for row in rows:
+            label = (row[LABEL] or '').strip()
+            if label:
+                where = f'--labels {path}, line {rows.line_num}'
+                yield where, row[PATH] or '', label
+    except csv.Error as error:
+        raise ValueError(
+            f'--labels {path}: this is no table ({error}); it needs the '
+            f'columns {PATH} and {LABEL}'
+        ) from error
+
+
+def _image_of(
+    given: str, folder: Path, there: Mapping[str, str]
+) -> str | None:
+    """An image by the path that stands in a table.
+
+    Args:
+        given: Below the folder of images, or absolute.
+        folder: The folder of images.
+        there: Paths of its images, by the form that :func:`same_name` gives.
+
+    Returns:
+        The path as it is listed, or that of a file elsewhere.
+    """
+    path, below = Path(given), [given]
+    if path.is_absolute():
+        below = [
+            one.relative_to(folder).as_posix()
+            for one in (path, path.resolve())
+            if one.is_relative_to(folder)
+        ]
+    for name in map(same_name, below):
+        if name in there:
+            return there[name]
+    return given if path.is_absolute() and path.is_file() else None
 
 
 def _from_folder(

@@ -11,16 +11,22 @@ from mmengine.config import Config
 from must_mm.adapt import adapt, dry_run, resume
 from must_mm.adapt.corrections import finished
 from must_mm.adapt.lesson import Lesson
-from must_mm.adapt.outcome import agreeing, together
+from must_mm.adapt.outcome import (
+    agreeing,
+    labels_at_hand,
+    together,
+    write_result,
+)
 from must_mm.adapt.said import Said
 from must_mm.checkpoints.plain import load_tensors
 from must_mm.weights.publish import load_published
+from tests.adapt.results import two_images
 from tests.adapt.test_run import Stop, exported, stop_after
 from tests.tiny import CLASSES, assert_same_tensors
 
 
 def rows(path) -> list[dict]:
-    with path.open(newline='') as file:
+    with path.open(encoding='utf-8-sig', newline='') as file:
         return list(csv.DictReader(file))
 
 
@@ -172,6 +178,22 @@ def test_the_review_is_beside_the_report(first):
     assert all(row['label'] == '' for row in asked)
     page = (out / 'report.html').read_text()
     assert f'must-adapt --resume {out} --labels review.csv' in page
+
+
+def test_labels_that_were_forgotten_stay(tmp_path):
+    """--resume alone, when they are in review.csv already."""
+    path = tmp_path / 'review.csv'
+    result = two_images(out=tmp_path)
+    path.write_text('path,label,class\na.png,,ant\n')
+    assert labels_at_hand(tmp_path) == []
+    write_result(result)
+    assert 'a.png' not in path.read_text()  # as no image is to be reviewed
+    filled = 'path,label\na.png,bee\n'
+    path.write_text(filled)
+    write_result(result)
+    assert path.read_text() == filled
+    (said,) = labels_at_hand(tmp_path)
+    assert f'--resume {tmp_path} --labels {path}' in said
 
 
 def test_corrections_go_on_from_the_result(first, labelled, photos):
