@@ -75,7 +75,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         options = load(out) if there else Options(**args)
         if labels:
-            options = replace(options, labels=labels)
+            options = replace(options, labels=labels, after=str(out))
             out = corrected_folder(out)
         check_at_sight(options)
         if not there:

@@ -9,7 +9,7 @@ import shlex
 import tempfile
 from argparse import SUPPRESS, ArgumentParser
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
 
 from .clutter import is_clutter
@@ -93,6 +93,11 @@ class Options:
     def eval_folder(self) -> Path | None:
         """The folder of labelled images, absolute."""
         return self.eval and _absolute(self.eval)
+
+    @property
+    def after_folder(self) -> Path | None:
+        """The folder of the result to go on from, absolute."""
+        return self.after and _absolute(self.after)
 
     @property
     def config(self) -> Path | None:
@@ -278,7 +283,12 @@ def load(out: Path) -> Options:
     path = out / FILE
     try:
         given = json.loads(path.read_text(encoding='utf-8'))
-        return Options(**dict(given, out=str(out)))
+        options = Options(**dict(given, out=str(out)))
+        return replace(
+            options,
+            labels=options.labels and str((out / options.labels).resolve()),
+            after=options.after and str((out / options.after).resolve()),
+        )
     except FileNotFoundError as error:
         raise ValueError(
             f'--resume {out}: there is no run to go on with, {path} is missing'

@@ -223,10 +223,10 @@ def _look(job: Job, checkpoint: Path, title: str, screen: TextIO) -> Passes:
 
 def what_is_corrected(job: Job, screen: TextIO) -> Passes | None:
     """Show the images to the result that the run goes on from, if any."""
-    after = job.task.options.after
+    after = job.task.options.after_folder
     if not after:
         return None
-    return _look(job, finished(Path(after)), 'so far', screen)
+    return _look(job, finished(after, '--after'), 'so far', screen)
 
 
 def export(job: Job, answer: Answer) -> None:

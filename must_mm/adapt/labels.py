@@ -24,10 +24,12 @@ class Known:
         labels: Index of the class of an image: of its path below the folder
             of images, or of its absolute path where it lies elsewhere.
         none: Images of none of the classes.
+        gone: Images that had a label and are there no longer.
     """
 
     labels: dict[str, int] = field(default_factory=dict)
     none: set[str] = field(default_factory=set)
+    gone: set[str] = field(default_factory=set)
 
     def __bool__(self) -> bool:
         return bool(self.labels or self.none)
@@ -40,7 +42,9 @@ class Known:
             if name not in newer.none
         }
         none = self.none - newer.labels.keys()
-        return Known(labels | newer.labels, none | newer.none)
+        return Known(
+            labels | newer.labels, none | newer.none, self.gone | newer.gone
+        )
 
 
 def write_review(
@@ -109,16 +113,38 @@ def read_labels(
     return known
 
 
+def read_kept(
+    path: Path, folder: Path, names: Sequence[str], classes: Sequence[str]
+) -> Known:
+    """Read what :func:`save` has kept; images may have gone since.
+
+    Args:
+        path: The file.
+        folder: The folder of images.
+        names: Paths of the images below it.
+        classes: Class names.
+
+    Raises:
+        ValueError: If it is damaged, with the line.
+    """
+    return _from_table(path, folder, names, classes, may_be_gone=True)
+
+
 def _from_table(
     path: Path,
     folder: Path,
     names: Sequence[str],
     classes: Sequence[str],
+    may_be_gone: bool = False,
 ) -> Known:
     index = {same(name): k for k, name in enumerate(classes)}
     there, labels, none = {same_name(n): n for n in names}, {}, set()
+    gone = set()
     for where, given, label in _labelled_rows(path):
         name = _image_of(given, folder, there)
+        if name is None and may_be_gone:
+            gone.add(given)
+            continue
         if name is None:
             raise ValueError(
                 f'{where}: {given!r} is none of the images; paths are below '
@@ -137,7 +163,7 @@ def _from_table(
             none.add(name)
         else:
             labels[name] = said
-    return Known(labels, none)
+    return Known(labels, none, gone)
 
 
 def _labelled_rows(path: Path) -> Iterator[tuple[str, str, str]]:

@@ -13,19 +13,10 @@ from must_mm_cli.corrected import corrected_folder
 from must_mm_cli.options import Options, check_given, check_out, load
 
 from .answer import ask, correct, export, teach, what_is_corrected
-from .corrections import (
-    finished,
-    known_labels,
-    run_folders,
-    said_before,
-    training_count,
-    write_training_list,
-)
-from .cost import this_machine
+from .corrections import finished, run_folders, write_training_list
 from .outcome import conclude, write_result
 from .passes import classify
-from .plan import look_at_images, make_plan
-from .preparation import begin, prepare, write_config
+from .preparation import begin, gather, prepare, write_config
 from .progress import into_file
 from .result import Result
 from .settings import fewer
@@ -99,21 +90,11 @@ def dry_run(images: str | Path, classes, **options) -> dict[str, str]:
     init_default_scope('mmpretrain')
     task, out = _checked(images, classes, options, fetch=False)
     check_out(out, dry_run=True)
-    found = look_at_images(task, out, this_machine().cores)
-    known = known_labels(task, found, out)
-    trained = training_count(task, found, known)
-    after = task.options.after and finished(Path(task.options.after))
-    rows = make_plan(
-        task,
-        found,
-        out,
-        trained,
-        after=after,
-        corrects=said_before(task, found, known) is not None,
-    ).describe(task, found)
-    for name, why in found.skipped.items():
+    found = gather(task, out)
+    rows = found.plan.describe(task, found.images)
+    for name, why in found.images.skipped.items():
         rows[f'skipped {name}'] = why
-    for number, note in enumerate((*task.notes, *found.notes), 1):
+    for number, note in enumerate((*task.notes, *found.images.notes), 1):
         rows[f'note {number}'] = note
     return rows
 
