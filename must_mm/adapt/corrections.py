@@ -25,15 +25,19 @@ def run_folders(out: Path, runs: int) -> list[Path]:
     return [out / f'run{f"-{n}" if n > 1 else ""}' for n in range(1, runs + 1)]
 
 
-def write_state(out: Path, checkpoint: Path, temperature: float) -> None:
+def write_state(
+    out: Path, weights: Path, checkpoint: Path, temperature: float
+) -> None:
     """Keep what a correction goes on from.
 
     Args:
         out: Folder of the result.
+        weights: The exported network, in that folder.
         checkpoint: The one that was exported, below that folder.
         temperature: By which its logits are divided.
     """
     state = dict(
+        weights=weights.name,
         checkpoint=checkpoint.relative_to(out).as_posix(),
         temperature=temperature,
     )

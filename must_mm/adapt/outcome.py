@@ -48,6 +48,7 @@ def conclude(
     before: Passes,
     corrected: Passes | None,
     answer: Answer,
+    weights: Path,
     notes: dict[str, str],
     seconds: dict[str, float],
 ) -> Result:
@@ -58,6 +59,7 @@ def conclude(
         before: What the start made of the images.
         corrected: The same of the result that is corrected, if one is.
         answer: What the runs make of them.
+        weights: The exported network.
         notes: What is to be said of single images.
         seconds: Wall time of each stage.
     """
@@ -130,6 +132,7 @@ def conclude(
         trust=replace(trust, reliability=reliable),
         corrected=compared,
         out=job.out,
+        weights=weights,
     )
 
 

@@ -147,6 +147,7 @@ class Result:
         trust: What the result says of itself.
         corrected: Beside the result that was corrected, if one was.
         out: Folder of the results, for the command that goes on from them.
+        weights: The exported network.
     """
 
     folder: Path
@@ -163,6 +164,7 @@ class Result:
     trust: Trust = field(default_factory=Trust)
     corrected: Corrected | None = None
     out: Path | None = None
+    weights: Path | None = None
 
 
 def summary(result: Result, out: Path) -> str:
@@ -198,12 +200,11 @@ def summary(result: Result, out: Path) -> str:
         )
     files = ('report.html', 'predictions.csv', 'review.csv')
     lines += [f'{out / name}' for name in files]
-    return '\n'.join([*lines, 'in Python:', load_lines(out)])
+    return '\n'.join([*lines, 'in Python:', load_lines(result.weights)])
 
 
-def load_lines(out: Path) -> str:
-    """Lines of Python that load the exported model and an image."""
-    (weights,) = out.glob('model-*.pth')
+def load_lines(weights: Path) -> str:
+    """Lines of Python that load the exported network and an image."""
     return (
         'from mmpretrain import ImageClassificationInferencer\n'
         'from must_mm.transforms.loading import read_image\n'

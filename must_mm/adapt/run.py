@@ -152,7 +152,7 @@ def _run(task: Task, out: Path) -> Result:
                 with stage('teaching'):
                     answer = teach(job, answer, before, screen)
         with stage('results'):
-            export(job, answer)
-    result = conclude(job, before, corrected, answer, notes, seconds)
+            weights = export(job, answer)
+    result = conclude(job, before, corrected, answer, weights, notes, seconds)
     write_result(result)
     return result

@@ -22,6 +22,7 @@ from must_mm.adapt.task import check, check_model, save
 from must_mm_cli import options as checks
 from must_mm_cli.command import main, parse_args
 from must_mm_cli.options import Options, check_given, check_out, load
+from tests.adapt.test_run import exported
 from tests.tiny import ROOT
 
 PAGE = (ROOT / 'docs' / 'adapt.md').read_text()
@@ -249,8 +250,18 @@ def test_the_end_shows_the_outcome(adapted, capsys):
     text = summary(result, out)
     assert 'images changed class' in text and 'adapted (student)' in text
     assert '1 images could not be read' in text
-    assert load_lines(out).count('\n') == 3
-    compile(load_lines(out), 'lines', 'exec')
+    lines = text.partition('in Python:\n')[2]
+    assert lines.count('\n') == 3
+    compile(lines, 'lines', 'exec')
+    # that of this run, whatever others are there
+    (out / 'model-0.pth').write_bytes(b'')
+    try:
+        assert summary(result, out) == text
+    finally:
+        (out / 'model-0.pth').unlink()
+    state = json.loads((out / 'result.json').read_text())
+    assert out / state['weights'] == result.weights == exported(out)
+    assert str(result.weights) in lines
 
 
 def commands() -> list[str]:
@@ -360,10 +371,8 @@ def test_clutter_does_not_fill_a_folder(tmp_path):
 
 def test_printed_python_is_valid_for_any_path(tmp_path):
     out = tmp_path / 'O\'Brien \\ {x}\n"photos"'
-    out.mkdir()
-    (out / 'model-1.pth').write_text('')
     seen = []
-    lines = load_lines(out).splitlines()
+    lines = load_lines(out / 'model-1.pth').splitlines()
     names = dict(ImageClassificationInferencer=lambda *a: seen.append(a))
     exec(lines[2], names)
     model = str(out / 'model-1')

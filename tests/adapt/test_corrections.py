@@ -373,7 +373,7 @@ def result(options, tmp_path):
     checkpoint = out / 'run' / 'epoch_3.pth'
     checkpoint.parent.mkdir()
     checkpoint.write_bytes(b'')
-    write_state(out, checkpoint, 1.0)
+    write_state(out, out / 'model-1.pth', checkpoint, 1.0)
     return task
 
 
