@@ -15,7 +15,7 @@ from .options import (
     check_at_sight,
     check_given,
     check_out,
-    load,
+    load_moved,
 )
 
 _CONFIG_KEYS = {
@@ -44,10 +44,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     if args.resume:
         alone = {'images', 'classes', 'resume', 'dry_run', 'labels'}
         more = set(vars(args)) - alone
-        if args.images or args.classes or args.dry_run or more:
+        if args.classes or args.dry_run or more:
             parser.error(
-                '--resume DIR goes alone, or with --labels FILE: DIR holds '
-                'the options'
+                '--resume DIR goes alone, or with --labels FILE, and with '
+                'IMAGES if these have moved: DIR holds the options'
             )
     elif not args.images or not args.classes:
         parser.error('IMAGES and --classes are needed, or --resume DIR')
@@ -73,7 +73,7 @@ def main(argv: list[str] | None = None) -> int:
     labels = args.get('labels') if there else None
     out = Path(there or args.get('out', Options.out)).expanduser().resolve()
     try:
-        options = load(out) if there else Options(**args)
+        options = load_moved(out, args['images']) if there else Options(**args)
         if labels:
             options = replace(options, labels=labels, after=str(out))
             out = corrected_folder(out)
@@ -91,7 +91,9 @@ def main(argv: list[str] | None = None) -> int:
         if dry:
             show(dry_run(**args))
             return 0
-        result = resume(there, labels) if there else adapt(**args)
+        result = (
+            resume(there, labels, args['images']) if there else adapt(**args)
+        )
     except KeyboardInterrupt:
         return _stopped(out)
     except (

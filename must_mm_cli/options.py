@@ -138,7 +138,7 @@ def add_options(parser: ArgumentParser) -> None:
     parser.set_defaults(images=None, classes=None)
 
 
-def _absolute(path: str) -> Path:
+def _absolute(path: str | Path) -> Path:
     return Path(path).expanduser().resolve()
 
 
@@ -272,6 +272,29 @@ def check_out(path: Path, dry_run: bool = False) -> None:
         raise OSError(
             f'--out {path}: cannot be written to: {error}'
         ) from error
+
+
+def load_moved(out: Path, images: str | Path | None = None) -> Options:
+    """Read the options of a run whose images may lie elsewhere now.
+
+    Args:
+        out: Folder of the run.
+        images: Their folder, if it is another.
+
+    Raises:
+        FileNotFoundError: If their folder has gone.
+        ValueError: See :func:`load`.
+    """
+    options = load(out)
+    if images is not None:
+        return replace(options, images=str(_absolute(images)))
+    if not options.folder.is_dir():
+        raise FileNotFoundError(
+            f'--resume {out}: its folder of images, {options.images}, does '
+            'not exist; if it has moved, name it: must-adapt FOLDER --resume '
+            f'{shlex.quote(str(out))}'
+        )
+    return options
 
 
 def load(out: Path) -> Options:

@@ -10,7 +10,7 @@ from mmengine.registry import init_default_scope
 from mmpretrain.registry import MODELS
 
 from must_mm_cli.corrected import corrected_folder
-from must_mm_cli.options import Options, check_given, check_out, load
+from must_mm_cli.options import Options, check_given, check_out, load_moved
 
 from .answer import ask, correct, export, teach, what_is_corrected
 from .corrections import finished, run_folders, write_training_list
@@ -46,7 +46,11 @@ def adapt(images: str | Path, classes, **options) -> Result:
     return _run(task, out)
 
 
-def resume(out: str | Path, labels: str | Path | None = None) -> Result:
+def resume(
+    out: str | Path,
+    labels: str | Path | None = None,
+    images: str | Path | None = None,
+) -> Result:
     """Go on with the run in a folder, with the options it was started with.
 
     Args:
@@ -54,13 +58,15 @@ def resume(out: str | Path, labels: str | Path | None = None) -> Result:
         labels: Labels to go on from its result with, see
             :func:`read_labels`; what comes of it lies in a folder beside it,
             see :func:`corrected_folder`.
+        images: Folder of its images, if they have moved.
 
     Raises:
+        FileNotFoundError: If a folder or a file is missing.
         ValueError: If the folder holds no run, its images have changed, or
             there is no result yet to go on from.
     """
     out = Path(out).expanduser().resolve()
-    options = load(out)
+    options = load_moved(out, images)
     if labels is None:
         return _run(check(options), out)
     finished(out)

@@ -103,7 +103,7 @@ def test_what_needs_no_library_is_said_without(argv, status):
         ['--classes', 'a,b'],
         ['x', '--classes', 'a,b', '--resume', 'y'],
         ['--resume', 'y', '--epochs', '3'],
-        ['--resume', 'y', '--dry-run'],
+        ['x', '--resume', 'y', '--dry-run'],
         ['--resume', 'y', '--labels', 'z', '--runs', '3'],
     ],
 )
@@ -221,6 +221,20 @@ def test_resume_without_a_run(tmp_path, capsys):
     (tmp_path / 'options.json').write_text('{"images": ')
     assert main(['--resume', str(tmp_path)]) == 1
     assert 'damaged' in capsys.readouterr().err
+
+
+def test_images_that_have_moved_are_asked_for(line, tmp_path, capsys):
+    photos, out = tmp_path / 'photos', tmp_path / 'out'
+    photos.mkdir()
+    names = dict(model=line['--model'], pretrained=line['--pretrained'])
+    save(check(Options(str(photos), NAMES, **names)), out)
+    photos.rename(tmp_path / 'moved')
+    assert main(['--resume', str(out)]) == 1
+    said = capsys.readouterr().err
+    assert f'{photos}, does not exist' in said
+    assert f'must-adapt FOLDER --resume {out}' in said
+    assert main([str(tmp_path / 'moved'), '--resume', str(out)]) == 1
+    assert 'no images below' in capsys.readouterr().err
 
 
 def test_ctrl_c_says_how_to_go_on(line, tmp_path, capsys, monkeypatch):

@@ -262,8 +262,9 @@ def test_corrections_go_on_from_the_result(first, labelled, photos):
 
 
 def test_a_stopped_correction_ends_like_an_uninterrupted_one(
-    first, tmp_path, monkeypatch
+    first, photos, tmp_path, monkeypatch
 ):
+    """Also where the result has another name, and the images have moved."""
     out, _ = first
     file, _ = label(out, 4)
     copies = [tmp_path / name for name in ('whole', 'stopped')]
@@ -279,11 +280,17 @@ def test_a_stopped_correction_ends_like_an_uninterrupted_one(
     with pytest.raises(ValueError, match='has not ended.*corrected-1'):
         resume(copies[1], file)
     file.unlink()  # what was said is kept
-    resume(copies[1] / 'corrected-1')
-    whole, stopped = (
-        load_tensors(exported(copy / 'corrected-1')) for copy in copies
-    )
-    assert_same_tensors(stopped, whole)
+    renamed = copies[1].rename(tmp_path / 'renamed') / 'corrected-1'
+    moved = tmp_path / 'moved'
+    shutil.copytree(photos, moved)
+    result = resume(renamed, images=moved)
+    assert {p.path.parent.parent for p in result.predictions} == {moved}
+    cfg = Config.fromfile(renamed / 'config.py')
+    assert cfg.load_from == str(finished(renamed.parent))
+    assert cfg.train_dataloader.dataset.data_root == str(moved)
+    assert load(renamed).images == str(moved)
+    whole = load_tensors(exported(copies[0] / 'corrected-1'))
+    assert_same_tensors(load_tensors(exported(renamed)), whole)
 
 
 def copy_of(first, tmp_path):
