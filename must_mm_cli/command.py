@@ -19,7 +19,7 @@ from .options import (
     check_folder,
     check_given,
     check_out,
-    load,
+    load_moved,
 )
 
 _CONFIG_KEYS = {
@@ -87,10 +87,10 @@ def _not_together(args: argparse.Namespace) -> str | None:
         for name, value in vars(args).items()
         if value is not None and value is not False
     }
-    if args.resume and given - {'resume', 'labels'}:
+    if args.resume and given - {'images', 'resume', 'labels'}:
         return (
-            '--resume DIR goes alone, or with --labels FILE: DIR holds the '
-            'options'
+            '--resume DIR goes alone, or with --labels FILE, and with IMAGES '
+            'if these have moved: DIR holds the options'
         )
     if args.predict and (given - {'predict', 'out'} != {'images'}):
         return (
@@ -134,9 +134,9 @@ def main(argv: list[str] | None = None) -> int:
     try:
         if classifier:
             return _predict(args['images'], classifier, out)
-        options = load(out) if there else Options(**args)
+        options = load_moved(out, args['images']) if there else Options(**args)
         if labels:
-            options = replace(options, labels=labels)
+            options = replace(options, labels=labels, after=str(out))
             out = corrected_folder(out)
         check_at_sight(options)
         if not there:
@@ -152,7 +152,9 @@ def main(argv: list[str] | None = None) -> int:
         if dry:
             show(dry_run(**args))
             return 0
-        result = resume(there, labels) if there else adapt(**args)
+        result = (
+            resume(there, labels, args['images']) if there else adapt(**args)
+        )
     except KeyboardInterrupt:
         return _stopped(out)
     except (

@@ -10,26 +10,39 @@ STATE = 'result.json'  # is there once a run has ended
 _FOLDER = re.compile(r'corrected-(\d+)')
 
 
-def corrected_folder(out: Path) -> Path:
-    """A folder for what corrections make of a result.
+def first_result(out: Path) -> Path:
+    """Folder of the result that a correction began with, or that is none."""
+    return out.parent if _FOLDER.fullmatch(out.name) else out
 
-    ``corrected-1``, ``corrected-2``, ... in the folder of the first result,
-    whichever of them is corrected.
+
+def corrections(out: Path) -> dict[int, Path]:
+    """Folders of what corrections have made of a result, in their order.
+
+    They are in the folder of the first result, whichever of them is given.
+    """
+    found = {
+        int(match[1]): path
+        for path in first_result(out).iterdir()
+        if (match := _FOLDER.fullmatch(path.name)) and any(path.iterdir())
+    }
+    return dict(sorted(found.items()))
+
+
+def corrected_folder(out: Path) -> Path:
+    """A folder for what the next correction makes of a result.
+
+    ``corrected-1``, ``corrected-2``, ...; see :func:`corrections`.
 
     Raises:
         ValueError: If the last one holds a run that has not ended.
     """
-    first = out.parent if _FOLDER.fullmatch(out.name) else out
-    there = sorted(
-        int(match[1])
-        for path in first.iterdir()
-        if (match := _FOLDER.fullmatch(path.name)) and any(path.iterdir())
-    )
-    last = first / f'corrected-{there[-1]}' if there else None
+    there = corrections(out)
+    newest = max(there, default=0)
+    last = there.get(newest)
     if last and (last / FILE).is_file() and not (last / STATE).is_file():
         raise ValueError(
             f'--labels: {last} holds a correction that has not ended; go on '
             f'with it first, by must-adapt --resume {shlex.quote(str(last))}, '
             'or remove it'
         )
-    return first / f'corrected-{(there[-1] if there else 0) + 1}'
+    return first_result(out) / f'corrected-{newest + 1}'

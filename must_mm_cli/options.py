@@ -9,7 +9,7 @@ import shlex
 import tempfile
 from argparse import SUPPRESS, ArgumentParser
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
 
 from .clutter import is_clutter
@@ -96,6 +96,11 @@ class Options:
         return self.eval and _absolute(self.eval)
 
     @property
+    def after_folder(self) -> Path | None:
+        """The folder of the result to go on from, absolute."""
+        return self.after and _absolute(self.after)
+
+    @property
     def config(self) -> Path | None:
         """The MUST config that is given as the model, if one is."""
         return _absolute(self.model) if self.model.endswith('.py') else None
@@ -134,7 +139,7 @@ def add_options(parser: ArgumentParser) -> None:
     parser.set_defaults(images=None, classes=None)
 
 
-def _absolute(path: str) -> Path:
+def _absolute(path: str | Path) -> Path:
     return Path(path).expanduser().resolve()
 
 
@@ -271,6 +276,29 @@ def check_out(path: Path, dry_run: bool = False) -> None:
         ) from error
 
 
+def load_moved(out: Path, images: str | Path | None = None) -> Options:
+    """Read the options of a run whose images may lie elsewhere now.
+
+    Args:
+        out: Folder of the run.
+        images: Their folder, if it is another.
+
+    Raises:
+        FileNotFoundError: If their folder has gone.
+        ValueError: See :func:`load`.
+    """
+    options = load(out)
+    if images is not None:
+        return replace(options, images=str(_absolute(images)))
+    if not options.folder.is_dir():
+        raise FileNotFoundError(
+            f'--resume {out}: its folder of images, {options.images}, does '
+            'not exist; if it has moved, name it: must-adapt FOLDER --resume '
+            f'{shlex.quote(str(out))}'
+        )
+    return options
+
+
 def load(out: Path) -> Options:
     """Read the options of a run that is to go on.
 
@@ -280,7 +308,12 @@ def load(out: Path) -> Options:
     path = out / FILE
     try:
         given = json.loads(path.read_text(encoding='utf-8'))
-        return Options(**dict(given, out=str(out)))
+        options = Options(**dict(given, out=str(out)))
+        return replace(
+            options,
+            labels=options.labels and str((out / options.labels).resolve()),
+            after=options.after and str((out / options.after).resolve()),
+        )
     except FileNotFoundError as error:
         raise ValueError(
             f'--resume {out}: there is no run to go on with, {path} is missing'

@@ -223,14 +223,18 @@ def _look(job: Job, checkpoint: Path, title: str, screen: TextIO) -> Passes:
 
 def what_is_corrected(job: Job, screen: TextIO) -> Passes | None:
     """Show the images to the result that the run goes on from, if any."""
-    after = job.task.options.after
+    after = job.task.options.after_folder
     if not after:
         return None
-    return _look(job, finished(Path(after)), 'so far', screen)
+    return _look(job, finished(after, '--after'), 'so far', screen)
 
 
-def export(job: Job, answer: Answer) -> None:
-    """Write the network that is kept, and what corrections go on from."""
+def export(job: Job, answer: Answer) -> Path:
+    """Write the network that is kept, and what corrections go on from.
+
+    Returns:
+        Its weights.
+    """
     options, trained = job.task.options, answer.exported
     weights, described = publish(
         trained.checkpoint,
@@ -240,9 +244,10 @@ def export(job: Job, answer: Answer) -> None:
         temperature=trained.temperature,
     )
     keep(answer.said, job.out)
-    write_state(job.out, trained.checkpoint, trained.temperature)
+    write_state(job.out, weights, trained.checkpoint, trained.temperature)
     if options.onnx:
         export_onnx(
             load_published(weights, described).cpu(),
             weights.with_suffix('.onnx'),
         )
+    return weights

@@ -9,7 +9,8 @@ from mmengine.config import Config
 from ..utils.machine import device_type
 
 LOAD = dict(type='LoadImage')
-LISTS = ('images.txt', 'labelled.txt', 'trained.txt', 'known.txt')
+OF_IMAGES = ('images.txt', 'trained.txt')  # lists of the folder of images
+LISTS = (*OF_IMAGES, 'labelled.txt', 'known.txt')
 LABELLED_SHARE = 0.25  # of each batch, where there are labels
 
 
@@ -175,30 +176,40 @@ def use_runtime(
     )
 
 
-def follow_folder(cfg: Config, out: Path) -> bool:
-    """Point a run's config at the lists of the folder that it lies in.
+def follow_folders(
+    cfg: Config, out: Path, images: Path, after: Path | None
+) -> bool:
+    """Point a run's config at where its files lie now.
 
-    The folder may have been renamed or copied since the config was written,
-    and another run may lie where it was.
+    Their folders may have been renamed or copied since the config was
+    written, and another run may lie where this one was.
 
     Args:
         cfg: The config, changed in place.
         out: Folder of the run.
+        images: Folder of images.
+        after: Checkpoint to go on from, if that is not the start.
 
     Returns:
         Whether anything had to be changed.
     """
     changed = False
 
-    def visit(part: object) -> None:
+    def put(part: dict, key: str, path: Path) -> None:
         nonlocal changed
+        if part.get(key) != str(path):
+            part[key] = str(path)
+            changed = True
+
+    def visit(part: object) -> None:
         if isinstance(part, dict):
             for key in ('ann_file', 'labels'):
                 listed = part.get(key)
                 name = Path(listed).name if isinstance(listed, str) else ''
-                if name in LISTS and listed != str(out / name):
-                    part[key] = str(out / name)
-                    changed = True
+                if name in LISTS:
+                    put(part, key, out / name)
+                if key == 'ann_file' and name in OF_IMAGES:
+                    put(part, 'data_root', images)
             part = list(part.values())
         if isinstance(part, (list, tuple)):
             for inner in part:
@@ -206,4 +217,6 @@ def follow_folder(cfg: Config, out: Path) -> bool:
 
     for loader in ('train_dataloader', 'test_dataloader'):
         visit(cfg.get(loader))
+    if after:
+        put(cfg, 'load_from', after)
     return changed

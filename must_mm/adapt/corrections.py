@@ -5,11 +5,11 @@ import shlex
 from dataclasses import replace
 from pathlib import Path
 
-from must_mm_cli.corrected import STATE
-from must_mm_cli.options import load
+from must_mm_cli.corrected import STATE, corrections, first_result
+from must_mm_cli.options import FILE, load
 
 from ..checkpoints.whole_file import write_whole
-from .labels import Known, not_measured, read_labels, save
+from .labels import NO_CLASS, Known, not_measured, read_kept, read_labels, save
 from .lists import write_text
 from .plan import TRAINED, Images
 from .predict import Seen
@@ -27,15 +27,19 @@ def run_folders(out: Path, runs: int) -> list[Path]:
     return [out / f'run{f"-{n}" if n > 1 else ""}' for n in range(1, runs + 1)]
 
 
-def write_state(out: Path, checkpoint: Path, temperature: float) -> None:
+def write_state(
+    out: Path, weights: Path, checkpoint: Path, temperature: float
+) -> None:
     """Keep what a correction goes on from.
 
     Args:
         out: Folder of the result.
+        weights: The exported network, in that folder.
         checkpoint: The one that was exported, below that folder.
         temperature: By which its logits are divided.
     """
     state = dict(
+        weights=weights.name,
         checkpoint=checkpoint.relative_to(out).as_posix(),
         temperature=temperature,
     )
@@ -43,26 +47,100 @@ def write_state(out: Path, checkpoint: Path, temperature: float) -> None:
     write_whole(out / STATE, text.encode())
 
 
-def finished(out: Path) -> Path:
-    """The checkpoint of a result.
+def _read_state(out: Path, key: str) -> dict[str, str]:
+    """What :func:`write_state` has kept.
 
     Raises:
-        ValueError: If there is no result in the folder.
+        ValueError: If there is no result in the folder, or it is damaged.
     """
-    path = out / STATE
+    path, again = out / STATE, f'must-adapt --resume {shlex.quote(str(out))}'
     if not path.is_file():
+        begun = (out / FILE).is_file()
         raise ValueError(
-            f'--resume {out}: there is no result to be corrected yet; go on '
-            'with the run first: must-adapt --resume '
-            f'{shlex.quote(str(out))}'
+            f'{key} {out}: there is no result to go on from'
+            + f' yet; end the run first: {again}' * begun
         )
-    checkpoint = out / json.loads(path.read_text())['checkpoint']
+    try:
+        state = json.loads(path.read_text())
+        return {name: str(state[name]) for name in ('weights', 'checkpoint')}
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f'{key} {out}: {path} is damaged; {again} writes it anew'
+        ) from error
+
+
+def finished(out: Path, key: str = '--resume') -> Path:
+    """The checkpoint of a result.
+
+    Args:
+        out: Its folder.
+        key: The option that gives it, for errors.
+
+    Raises:
+        ValueError: If there is no result in the folder, or it is damaged.
+    """
+    checkpoint = out / _read_state(out, key)['checkpoint']
     if not checkpoint.is_file():
         raise ValueError(
-            f'--resume {out}: the checkpoint {checkpoint} is gone, from '
+            f'{key} {out}: the checkpoint {checkpoint} is gone, from '
             'which it would go on; adapt once more with --labels'
         )
     return checkpoint
+
+
+def exported(out: Path) -> Path:
+    """The exported weights of a result, in its folder.
+
+    Raises:
+        ValueError: If there is no result in the folder, or it is damaged.
+    """
+    weights = out / _read_state(out, '--predict')['weights']
+    if not weights.is_file():
+        raise ValueError(
+            f'--predict {out}: {weights.name} is gone; must-adapt --resume '
+            f'{shlex.quote(str(out))} writes it anew'
+        )
+    return weights
+
+
+def goes_on_from(task: Task) -> Path | None:
+    """The checkpoint of the result that a task goes on from, if any.
+
+    Raises:
+        ValueError: If there is no result, or it has other classes or another
+            model.
+    """
+    out = task.options.after_folder
+    if not out:
+        return None
+    checkpoint, before = finished(out, '--after'), load(out)
+    differs = _difference(list(before.classes), task.classes)
+    if differs:
+        raise ValueError(
+            f'--after {out}: {differs}; give its --classes in its order, or '
+            'leave --after out'
+        )
+    if not task.config and not before.config:
+        # by name: the file may have moved
+        own, given = Path(before.model).name, Path(task.start['model']).name
+        if own != given:
+            raise ValueError(
+                f'--after {out}: its model is {own}, not {given}; give '
+                f'--model {before.model}, or leave --after out'
+            )
+    return checkpoint
+
+
+def _difference(before: list[str], classes: list[str]) -> str:
+    """What the classes of a result do not share with others, in words."""
+    if len(before) != len(classes):
+        return f'it has {len(before)} classes, not {len(classes)}'
+    for number, (own, given) in enumerate(
+        zip(before, classes, strict=True), 1
+    ):
+        if own != given:
+            return f'its class {number} is {own!r}, not {given!r}'
+    return ''
 
 
 def said_before(task: Task, images: Images, known: Known) -> Said | None:
@@ -72,22 +150,27 @@ def said_before(task: Task, images: Images, known: Known) -> Said | None:
     the result was made of; else they are for runs to learn.
 
     Raises:
-        ValueError: If it has other classes, or is not whole.
+        ValueError: If it is not whole.
     """
     options = task.options
-    if not (options.after and options.labels):
+    if not (options.labels and _same_images(task)):
         return None
-    out = Path(options.after)
-    before = load(out)
     given = known.labels.keys() | known.none
-    if before.folder != task.folder or given.isdisjoint(images.names):
+    if given.isdisjoint(images.names):
         return None
-    if list(before.classes) != task.classes:
-        raise ValueError(
-            f'--after {out}: its classes are {before.classes}, not '
-            f'{task.classes}: labels cannot correct it. Leave --after out'
-        )
-    return recall(out, images.names)
+    return recall(options.after_folder, images.names)
+
+
+def _same_images(task: Task) -> bool:
+    """Whether a task is about the images of the result it goes on from.
+
+    A correction is, wherever they lie now.
+    """
+    after, out = task.options.after_folder, Path(task.options.out)
+    return after is not None and (
+        first_result(after) == first_result(out.expanduser().resolve())
+        or load(after).folder == task.folder
+    )
 
 
 def known_labels(task: Task, images: Images, out: Path) -> Known:
@@ -97,18 +180,39 @@ def known_labels(task: Task, images: Images, out: Path) -> Known:
     """
     path = out / KNOWN
     given = task.options.labels
-    folder, names, classes = task.folder, images.names, task.classes
+    about = task.folder, images.names, task.classes
     if path.is_file():
-        return read_labels(path, folder, names, classes)
+        return read_kept(path, *about)
     known = Known()
-    if task.options.after:
-        before = Path(task.options.after) / KNOWN
-        if before.is_file():
-            known = read_labels(before, folder, names, classes)
+    before = _known_before(task.options.after_folder)
+    if before and _same_images(task):
+        known = read_kept(before, *about)
     if given:
         there = Path(given).expanduser().resolve()
-        known = known.updated(read_labels(there, folder, names, classes))
+        known = known.updated(read_labels(there, *about))
     return known
+
+
+def _known_before(after: Path | None) -> Path | None:
+    """What the newest correction of a result knows, or the result itself.
+
+    Each knows what those before it did, whichever of them it went on from.
+    """
+    if not after:
+        return None
+    folders = [after, *corrections(after).values()]
+    there = [f / KNOWN for f in folders if (f / KNOWN).is_file()]
+    return there[-1] if there else None
+
+
+def without_their_labels(known: Known) -> str:
+    """Say that images have gone that had a label, if any have."""
+    if not known.gone:
+        return ''
+    return (
+        f'{len(known.gone)} images that had a label are gone, such as '
+        f'{min(known.gone)}: their labels are left out'
+    )
 
 
 def keep_labels(task: Task, known: Known, out: Path) -> Task:
@@ -154,11 +258,23 @@ def training_count(task: Task, images: Images, known: Known) -> int | None:
 
     Returns:
         ``None`` if all of the folder do, which need no list of their own.
+
+    Raises:
+        ValueError: If they are fewer than two.
     """
     if not _chosen(task, known):
         return None
     strange = round(task.options.reject * len(images.names))
-    return len(training_list(images, known, set())) - strange
+    count = len(training_list(images, known, set())) - strange
+    if count < 2:
+        blamed = [f'--reject {task.options.reject:g}'] * bool(strange)
+        blamed += [f'{NO_CLASS} in --labels'] * bool(known.none)
+        raise ValueError(
+            f'{" and ".join(blamed)}: {max(count, 0)} of '
+            f'{len(images.names)} images would be left to train on, two are '
+            'needed; leave out fewer'
+        )
+    return count
 
 
 def _chosen(task: Task, known: Known) -> bool:

@@ -3,14 +3,15 @@
 import csv
 import hashlib
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..utils.lists import NoList, read_text, same_name
 from .names import labelled_images, same
 from .result import ToReview
 
-NONE = '-'  # the label of an image that is of none of the classes
+NO_CLASS = '-'  # the label of an image that is of none of the classes
 PATH, LABEL = 'path', 'label'
 COLUMNS = (PATH, LABEL, 'class', 'confidence', 'second_class', 'agreement')
 
@@ -23,10 +24,12 @@ class Known:
         labels: Index of the class of an image: of its path below the folder
             of images, or of its absolute path where it lies elsewhere.
         none: Images of none of the classes.
+        gone: Images that had a label and are there no longer.
     """
 
     labels: dict[str, int] = field(default_factory=dict)
     none: set[str] = field(default_factory=set)
+    gone: set[str] = field(default_factory=set)
 
     def __bool__(self) -> bool:
         return bool(self.labels or self.none)
@@ -39,14 +42,17 @@ class Known:
             if name not in newer.none
         }
         none = self.none - newer.labels.keys()
-        return Known(labels | newer.labels, none | newer.none)
+        return Known(
+            labels | newer.labels, none | newer.none, self.gone | newer.gone
+        )
 
 
 def write_review(
     review: Sequence[ToReview], classes: Sequence[str], path: Path
 ) -> None:
     """Write the images to be labelled, the column ``label`` left empty."""
-    with path.open('w', encoding='utf-8', newline='') as file:
+    # with a mark, by which Excel knows UTF-8
+    with path.open('w', encoding='utf-8-sig', newline='') as file:
         writer = csv.writer(file)
         writer.writerow(COLUMNS)
         for image in review:
@@ -61,6 +67,16 @@ def write_review(
                     f'{found.agreement:.2f}',
                 )
             )
+
+
+def is_filled_in(path: Path) -> bool:
+    """Whether somebody has labelled what :func:`write_review` wrote."""
+    if not path.is_file():
+        return False
+    try:
+        return any(_labelled_rows(path))
+    except ValueError:
+        return True  # saved as something else, by somebody
 
 
 def read_labels(
@@ -86,7 +102,7 @@ def read_labels(
     if given.is_dir():
         known = _from_folder(given, folder, names, classes)
     elif given.is_file():
-        known = _from_table(given, names, classes)
+        known = _from_table(given, folder, names, classes)
     else:
         raise FileNotFoundError(f'--labels: there is no file {given}')
     if not known:
@@ -98,60 +114,118 @@ def read_labels(
     return known
 
 
-def _from_table(
-    path: Path, names: Sequence[str], classes: Sequence[str]
+def read_kept(
+    path: Path, folder: Path, names: Sequence[str], classes: Sequence[str]
 ) -> Known:
-    text = _decoded(path)
-    head = text.partition('\n')[0]
-    # spreadsheets of half of the world separate by semicolons
-    comma = max(',;\t', key=head.count)
-    rows = csv.DictReader(io.StringIO(text, newline=''), delimiter=comma)
-    columns = [name.strip().lower() for name in rows.fieldnames or []]
-    missing = [name for name in (PATH, LABEL) if name not in columns]
-    if missing:
-        raise ValueError(
-            f'--labels {path}: the first line has no column '
-            f'{" and ".join(missing)}; it needs {PATH} and {LABEL}'
-        )
-    rows.fieldnames = columns
+    """Read what :func:`save` has kept; images may have gone since.
+
+    Args:
+        path: The file.
+        folder: The folder of images.
+        names: Paths of the images below it.
+        classes: Class names.
+
+    Raises:
+        ValueError: If it is damaged, with the line.
+    """
+    return _from_table(path, folder, names, classes, may_be_gone=True)
+
+
+def _from_table(
+    path: Path,
+    folder: Path,
+    names: Sequence[str],
+    classes: Sequence[str],
+    may_be_gone: bool = False,
+) -> Known:
     index = {same(name): k for k, name in enumerate(classes)}
-    there, labels, none = set(names), {}, set()
-    for row in rows:
-        name, label = row[PATH] or '', (row[LABEL] or '').strip()
-        where = f'--labels {path}, line {rows.line_num}'
-        if not label:
+    there, labels, none = {same_name(n): n for n in names}, {}, set()
+    gone = set()
+    for where, given, label in _labelled_rows(path):
+        name = _image_of(given, folder, there)
+        if name is None and may_be_gone:
+            gone.add(given)
             continue
-        if name not in there and not (
-            Path(name).is_absolute() and Path(name).is_file()
-        ):
+        if name is None:
             raise ValueError(
-                f'{where}: {name!r} is none of the images; paths are below '
+                f'{where}: {given!r} is none of the images; paths are below '
                 'the folder of images, as in predictions.csv'
             )
-        if label != NONE and same(label) not in index:
+        if label != NO_CLASS and same(label) not in index:
             raise ValueError(
                 f'{where}: {label!r} is no class; the classes are '
                 f'{", ".join(classes[:20])}{", ..." * (len(classes) > 20)}, '
-                f'and {NONE} for none of them'
+                f'and {NO_CLASS} for none of them'
             )
-        said = index.get(same(label), -1) if label != NONE else -1
+        said = index.get(same(label), -1) if label != NO_CLASS else -1
         if labels.get(name, -1 if name in none else said) != said:
             raise ValueError(f'{where}: {name!r} has two labels')
         if said < 0:
             none.add(name)
         else:
             labels[name] = said
-    return Known(labels, none)
+    return Known(labels, none, gone)
 
 
-def _decoded(path: Path) -> str:
-    content = path.read_bytes()
-    for encoding in ('utf-8-sig', 'utf-16'):
-        try:
-            return content.decode(encoding)
-        except UnicodeError:
-            continue
-    raise ValueError(f'--labels {path}: this is no text in UTF-8 or UTF-16')
+def _labelled_rows(path: Path) -> Iterator[tuple[str, str, str]]:
+    """Where each label stands, in words; path and label, if not empty.
+
+    Raises:
+        ValueError: If it is no such table, with the fix.
+    """
+    try:
+        text = read_text(path)
+    except NoList as error:
+        raise ValueError(f'--labels: {path} {error}') from error
+    head = text.partition('\n')[0]
+    # spreadsheets of half of the world separate by semicolons
+    comma = max(',;\t', key=head.count)
+    rows = csv.DictReader(io.StringIO(text, newline=''), delimiter=comma)
+    try:
+        columns = [name.strip().lower() for name in rows.fieldnames or []]
+        missing = [name for name in (PATH, LABEL) if name not in columns]
+        if missing:
+            raise ValueError(
+                f'--labels {path}: the first line has no column '
+                f'{" and ".join(missing)}; it needs {PATH} and {LABEL}'
+            )
+        rows.fieldnames = columns
+        for row in rows:
+            label = (row[LABEL] or '').strip()
+            if label:
+                where = f'--labels {path}, line {rows.line_num}'
+                yield where, row[PATH] or '', label
+    except csv.Error as error:
+        raise ValueError(
+            f'--labels {path}: this is no table ({error}); it needs the '
+            f'columns {PATH} and {LABEL}'
+        ) from error
+
+
+def _image_of(
+    given: str, folder: Path, there: Mapping[str, str]
+) -> str | None:
+    """An image by the path that stands in a table.
+
+    Args:
+        given: Below the folder of images, or absolute.
+        folder: The folder of images.
+        there: Paths of its images, by the form that :func:`same_name` gives.
+
+    Returns:
+        The path as it is listed, or that of a file elsewhere.
+    """
+    path, below = Path(given), [given]
+    if path.is_absolute():
+        below = [
+            one.relative_to(folder).as_posix()
+            for one in (path, path.resolve())
+            if one.is_relative_to(folder)
+        ]
+    for name in map(same_name, below):
+        if name in there:
+            return there[name]
+    return given if path.is_absolute() and path.is_file() else None
 
 
 def _from_folder(
@@ -204,7 +278,7 @@ def _digest(path: Path) -> str:
 def save(known: Known, classes: Sequence[str], path: Path) -> None:
     """Keep what is known, in a form that can be given as ``--labels``."""
     rows = [(name, classes[k]) for name, k in known.labels.items()]
-    rows += [(name, NONE) for name in known.none]
+    rows += [(name, NO_CLASS) for name in known.none]
     with path.open('w', encoding='utf-8', newline='') as file:
         writer = csv.writer(file)
         writer.writerow((PATH, LABEL))

@@ -14,12 +14,12 @@ from must_mm_cli.options import PREDICTED, check_folder, check_out
 
 from ..checkpoints.plain import load_tensors
 from ..weights.publish import load_published
+from .corrections import exported
 from .cost import this_machine
 from .lists import write_text
 from .plan import look_at_folder
 from .predict import COLUMNS, look
 from .progress import silence
-from .result import exported
 from .settings import BATCH, workers
 
 

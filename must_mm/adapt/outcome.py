@@ -1,5 +1,6 @@
 """From what the runs say to the result, its table and its page."""
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import chain
@@ -13,7 +14,7 @@ from ..utils.scalars import read_scalars
 from ..utils.versions import installed_versions
 from .answer import Answer
 from .fallback import fallback_of
-from .labels import write_review
+from .labels import is_filled_in, write_review
 from .passes import Passes, without_gone
 from .plan import Images
 from .predict import (
@@ -53,6 +54,7 @@ def conclude(
     before: Passes,
     corrected: Passes | None,
     answer: Answer,
+    weights: Path,
     notes: dict[str, str],
     seconds: dict[str, float],
 ) -> Result:
@@ -63,6 +65,7 @@ def conclude(
         before: What the start made of the images.
         corrected: The same of the result that is corrected, if one is.
         answer: What the runs make of them.
+        weights: The exported network.
         notes: What is to be said of single images.
         seconds: Wall time of each stage.
     """
@@ -129,11 +132,13 @@ def conclude(
         warnings=warnings_of(
             task, job.prior, images, found, measured, compared, curves
         )
-        + list(answer.warnings),
+        + list(answer.warnings)
+        + labels_at_hand(job.out),
         fallback=fallback_of(answer.exported.folder),
         trust=replace(trust, reliability=reliable),
         corrected=compared,
         out=job.out,
+        weights=weights,
     )
 
 
@@ -189,11 +194,27 @@ def beside(now: Seen, before: Passes, images: Images) -> Corrected:
     )
 
 
+def labels_at_hand(out: Path) -> list[str]:
+    """Say how to learn from a ``review.csv`` that was filled in."""
+    path = out / 'review.csv'
+    if not is_filled_in(path):
+        return []
+    return [
+        f'there are labels in {path}, which were left as they are and not '
+        f'learned from: must-adapt --resume {shlex.quote(str(out))} '
+        f'--labels {shlex.quote(str(path))}'
+    ]
+
+
 def write_result(result: Result) -> None:
-    """Write ``predictions.csv``, ``review.csv`` and the page."""
+    """Write ``predictions.csv``, ``review.csv`` and the page.
+
+    A ``review.csv`` that somebody has labelled stays as it is.
+    """
     out, classes = result.out, result.classes
     write_csv(result.predictions, classes, out / 'predictions.csv')
-    write_review(result.trust.review, classes, out / 'review.csv')
+    if not is_filled_in(out / 'review.csv'):
+        write_review(result.trust.review, classes, out / 'review.csv')
     write_report(result, out / 'report.html')
 
 

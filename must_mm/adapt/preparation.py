@@ -8,15 +8,16 @@ from mmengine.config import Config
 from mmpretrain.registry import TASK_UTILS
 
 from ..weights.clip_weights import fetch
-from .config_parts import follow_folder, stated_prior
+from .config_parts import follow_folders, stated_prior
 from .corrections import (
     LABELS,
-    finished,
+    goes_on_from,
     keep_labels,
     known_labels,
     said_before,
     training_count,
     unmeasured,
+    without_their_labels,
 )
 from .cost import this_machine
 from .labels import Known
@@ -24,6 +25,7 @@ from .lists import write_lists, write_text
 from .plan import (
     OPEN,
     Images,
+    Plan,
     look_at_images,
     make_plan,
     skipped_lines,
@@ -75,15 +77,39 @@ class Job:
         return stated_prior(self.cfg)
 
 
-def prepare(task: Task, out: Path) -> Job:
-    """Look at the images, and choose what to do with them.
+@dataclass(frozen=True)
+class Gathered:
+    """What a task begins with; nothing of it is written or fetched yet.
+
+    Attributes:
+        images: The images.
+        known: What is known of them.
+        after: Checkpoint to go on from, if that is not the start.
+        before: See :func:`said_before`.
+        plan: What will be run.
+    """
+
+    images: Images
+    known: Known
+    after: Path | None
+    before: Said | None
+    plan: Plan
+
+
+def gather(task: Task, out: Path) -> Gathered:
+    """Look at the images and at what is known of them, and plan the run.
 
     Raises:
-        ValueError: If the images or labels are of no use.
+        ValueError: If images, labels or the result to go on from are of no
+            use.
     """
+    after = goes_on_from(task)
     images = look_at_images(task, out, this_machine().cores)
     known = known_labels(task, images, out)
     images = unmeasured(images, task, known)
+    note = without_their_labels(known)
+    if note:
+        images = replace(images, notes=(*images.notes, note))
     before = said_before(task, images, known)
     plan = make_plan(
         task,
@@ -91,21 +117,33 @@ def prepare(task: Task, out: Path) -> Job:
         out,
         training_count(task, images, known),
         out / LABELS if known.labels else None,
-        task.options.after and finished(Path(task.options.after)),
+        after,
         before is not None,
     )
-    path = out / 'config.py'
+    return Gathered(images, known, after, before, plan)
+
+
+def prepare(task: Task, out: Path) -> Job:
+    """Gather what a run needs, and take its config if it goes on.
+
+    Raises:
+        ValueError: See :func:`gather`.
+    """
+    found = gather(task, out)
+    images, plan, path = found.images, found.plan, out / 'config.py'
     # with options and no config, the run was stopped before it trained
     resumed = path.is_file()
     cfg = load_config(path) if resumed else Config(plan.cfg)
-    if resumed and follow_folder(cfg, out):
+    if resumed and follow_folders(cfg, out, task.folder, found.after):
         write_config(cfg, path)
     words = replace(plan, cfg=cfg).describe(task, images)
     if resumed and words['class prior'] == OPEN:  # it has been, and is even
         words['class prior'] = 'uniform'
     options = replace(task.options, runs=plan.runs(task))
     task = replace(task, options=options)
-    return Job(task, out, images, known, cfg, resumed, words, before)
+    return Job(
+        task, out, images, found.known, cfg, resumed, words, found.before
+    )
 
 
 def fetch_weights(task: Task) -> None:

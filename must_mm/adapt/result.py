@@ -158,6 +158,7 @@ class Result:
         trust: What the result says of itself.
         corrected: Beside the result that was corrected, if one was.
         out: Folder of the results, for the command that goes on from them.
+        weights: The exported network.
     """
 
     folder: Path
@@ -174,6 +175,7 @@ class Result:
     trust: Trust = field(default_factory=Trust)
     corrected: Corrected | None = None
     out: Path | None = None
+    weights: Path | None = None
 
 
 def summary(result: Result, out: Path) -> str:
@@ -215,32 +217,11 @@ def summary(result: Result, out: Path) -> str:
         'to classify more photos with it:\n'
         f'  must-adapt NEWPHOTOS --predict {shlex.quote(str(out))}'
     )
-    return '\n'.join([*lines, 'in Python:', load_lines(out)])
+    return '\n'.join([*lines, 'in Python:', load_lines(result.weights)])
 
 
-def exported(out: Path) -> Path:
-    """The exported weights in the folder of a result.
-
-    Raises:
-        ValueError: If there are none, or several.
-    """
-    found = list(out.glob('model-*.pth'))
-    if len(found) == 1:
-        return found[0]
-    if found:
-        raise ValueError(
-            f'--predict {out}: {len(found)} files are named model-*.pth; '
-            'leave only the one that is the result there'
-        )
-    raise ValueError(
-        f'--predict {out}: there is no model-*.pth in this folder; give the '
-        'one that was --out of a run that has ended'
-    )
-
-
-def load_lines(out: Path) -> str:
-    """Lines of Python that load the exported model and an image."""
-    weights = exported(out)
+def load_lines(weights: Path) -> str:
+    """Lines of Python that load the exported network and an image."""
     return (
         'from mmpretrain import ImageClassificationInferencer\n'
         'from must_mm.transforms.loading import read_image\n'

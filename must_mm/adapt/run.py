@@ -10,22 +10,13 @@ from mmengine.registry import init_default_scope
 from mmpretrain.registry import MODELS
 
 from must_mm_cli.corrected import corrected_folder
-from must_mm_cli.options import Options, check_given, check_out, load
+from must_mm_cli.options import Options, check_given, check_out, load_moved
 
 from .answer import ask, correct, export, teach, what_is_corrected
-from .corrections import (
-    finished,
-    known_labels,
-    run_folders,
-    said_before,
-    training_count,
-    write_training_list,
-)
-from .cost import this_machine
+from .corrections import finished, run_folders, write_training_list
 from .outcome import conclude, write_result
 from .passes import classify
-from .plan import look_at_images, make_plan
-from .preparation import begin, fetch_weights, prepare, write_config
+from .preparation import begin, fetch_weights, gather, prepare, write_config
 from .progress import into_file
 from .result import Result
 from .settings import fewer
@@ -55,7 +46,11 @@ def adapt(images: str | Path, classes, **options) -> Result:
     return _run(task, out)
 
 
-def resume(out: str | Path, labels: str | Path | None = None) -> Result:
+def resume(
+    out: str | Path,
+    labels: str | Path | None = None,
+    images: str | Path | None = None,
+) -> Result:
     """Go on with the run in a folder, with the options it was started with.
 
     Args:
@@ -63,13 +58,15 @@ def resume(out: str | Path, labels: str | Path | None = None) -> Result:
         labels: Labels to go on from its result with, see
             :func:`read_labels`; what comes of it lies in a folder beside it,
             see :func:`corrected_folder`.
+        images: Folder of its images, if they have moved.
 
     Raises:
+        FileNotFoundError: If a folder or a file is missing.
         ValueError: If the folder holds no run, its images have changed, or
             there is no result yet to go on from.
     """
     out = Path(out).expanduser().resolve()
-    options = load(out)
+    options = load_moved(out, images)
     if labels is None:
         return _run(check(options), out)
     finished(out)
@@ -99,21 +96,11 @@ def dry_run(images: str | Path, classes, **options) -> dict[str, str]:
     init_default_scope('mmpretrain')
     task, out = _checked(images, classes, options, fetch=False)
     check_out(out, dry_run=True)
-    found = look_at_images(task, out, this_machine().cores)
-    known = known_labels(task, found, out)
-    trained = training_count(task, found, known)
-    after = task.options.after and finished(Path(task.options.after))
-    rows = make_plan(
-        task,
-        found,
-        out,
-        trained,
-        after=after,
-        corrects=said_before(task, found, known) is not None,
-    ).describe(task, found)
-    for name, why in found.skipped.items():
+    found = gather(task, out)
+    rows = found.plan.describe(task, found.images)
+    for name, why in found.images.skipped.items():
         rows[f'skipped {name}'] = why
-    for number, note in enumerate((*task.notes, *found.notes), 1):
+    for number, note in enumerate((*task.notes, *found.images.notes), 1):
         rows[f'note {number}'] = note
     return rows
 
@@ -172,7 +159,7 @@ def _run(task: Task, out: Path) -> Result:
                 with stage('teaching'):
                     answer = teach(job, answer, before, screen)
         with stage('results'):
-            export(job, answer)
-    result = conclude(job, before, corrected, answer, notes, seconds)
+            weights = export(job, answer)
+    result = conclude(job, before, corrected, answer, weights, notes, seconds)
     write_result(result)
     return result

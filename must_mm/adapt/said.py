@@ -103,7 +103,7 @@ def recall(out: Path, names: Collection[str]) -> Said:
         names: Paths of the images that are there now.
 
     Raises:
-        ValueError: If that is not there, or of other images.
+        ValueError: If that is not there, damaged, or of other images.
     """
     path = out / FILE
     if not path.is_file():
@@ -111,7 +111,12 @@ def recall(out: Path, names: Collection[str]) -> Said:
             f'{path} is missing, from which labels would spread; must-adapt '
             f'--resume {shlex.quote(str(out))} writes it anew'
         )
-    said = Said(**load_tensors(path))
+    try:
+        said = Said(**load_tensors(path))
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f'{path} is damaged; must-adapt --resume {out} writes it anew'
+        ) from error
     if set(names).isdisjoint(said.names):
         raise ValueError(
             f'--labels: the result in {out} has seen none of the images that '

@@ -1,7 +1,6 @@
 """The shares of the classes, where nobody has stated them."""
 
 from collections.abc import Collection, Sequence
-from pathlib import Path
 
 import torch
 from mmengine.config import Config
@@ -119,7 +118,7 @@ def estimated_shares(
         if there[i] and name not in leave_out
     ]
     if options.after:
-        config = load_config(Path(options.after) / 'config.py')
+        config = load_config(options.after_folder / 'config.py')
         shares, why = stated_prior(config), 'as before'
     elif options.class_prior == AUTO:
         shares, why = from_neighbours(job, start, used), FROM_NEIGHBOURS

@@ -2,12 +2,14 @@
 
 import difflib
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import open_clip
 
+from must_mm_cli.corrected import first_result
 from must_mm_cli.options import FILE, Options, check_at_sight
 
 from ..checkpoints.whole_file import write_whole
@@ -178,7 +180,7 @@ def check(options: Options, fetch: bool = True) -> Task:
 
 
 def save(task: Task, out: Path) -> None:
-    """Keep the options for ``--resume``, files and folders absolute."""
+    """Keep the options for ``--resume``, so that it finds all files."""
     given = task.options
     kept = replace(
         given,
@@ -193,15 +195,22 @@ def save(task: Task, out: Path) -> None:
         eval=given.eval_folder and str(given.eval_folder),
         out=str(out),
         **(dict(model=str(task.config)) if task.config else task.start),
-        labels=given.labels and str(_resolved(given.labels)),
-        after=given.after and str(_resolved(given.after)),
+        labels=given.labels and _within(given.labels, out),
+        after=given.after and _within(given.after, out),
     )
     text = json.dumps(asdict(kept), indent=2, ensure_ascii=False)
     write_whole(out / FILE, (text + '\n').encode())
 
 
-def _resolved(path: str) -> Path:
-    return Path(path).expanduser().resolve()
+def _within(path: str, out: Path) -> str:
+    """A path from the root, or from ``out`` if in a result and corrections.
+
+    These may be renamed together.
+    """
+    whole = Path(path).expanduser().resolve()
+    if whole.is_relative_to(first_result(out)):
+        return os.path.relpath(whole, out)
+    return str(whole)
 
 
 def _absolute(name: str, known: Sequence[str]) -> str:

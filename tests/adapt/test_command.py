@@ -24,6 +24,7 @@ from must_mm_cli import options as checks
 from must_mm_cli.command import main, parse_args
 from must_mm_cli.options import Options, check_given, check_out, load
 from tests.adapt.results import prediction, two_images
+from tests.adapt.test_run import exported
 from tests.tiny import ROOT
 
 PAGE = (ROOT / 'docs' / 'adapt.md').read_text()
@@ -106,7 +107,7 @@ def test_what_needs_no_library_is_said_without(argv, status):
         ['--classes', 'a,b'],
         ['x', '--classes', 'a,b', '--resume', 'y'],
         ['--resume', 'y', '--epochs', '3'],
-        ['--resume', 'y', '--dry-run'],
+        ['x', '--resume', 'y', '--dry-run'],
         ['--resume', 'y', '--labels', 'z', '--seed', '0'],
     ],
 )
@@ -265,6 +266,20 @@ def test_resume_without_a_run(tmp_path, capsys):
     assert 'damaged' in capsys.readouterr().err
 
 
+def test_images_that_have_moved_are_asked_for(line, tmp_path, capsys):
+    photos, out = tmp_path / 'photos', tmp_path / 'out'
+    photos.mkdir()
+    names = dict(model=line['--model'], pretrained=line['--pretrained'])
+    save(check(Options(str(photos), NAMES, **names)), out)
+    photos.rename(tmp_path / 'moved')
+    assert main(['--resume', str(out)]) == 1
+    said = capsys.readouterr().err
+    assert f'{photos}, does not exist' in said
+    assert f'must-adapt FOLDER --resume {out}' in said
+    assert main([str(tmp_path / 'moved'), '--resume', str(out)]) == 1
+    assert 'no images below' in capsys.readouterr().err
+
+
 def test_ctrl_c_says_how_to_go_on(line, tmp_path, capsys, monkeypatch):
     """The signal itself, while it predicts."""
 
@@ -293,16 +308,25 @@ def test_the_end_shows_the_outcome(adapted, capsys):
     assert 'images changed class' in text and 'adapted (student)' in text
     assert '1 images could not be read' in text
     assert f'must-adapt NEWPHOTOS --predict {out}' in text
-    assert load_lines(out).count('\n') == 3
-    compile(load_lines(out), 'lines', 'exec')
+    lines = text.partition('in Python:\n')[2]
+    assert lines.count('\n') == 3
+    compile(lines, 'lines', 'exec')
+    # that of this run, whatever others are there
+    (out / 'model-0.pth').write_bytes(b'')
+    try:
+        assert summary(result, out) == text
+    finally:
+        (out / 'model-0.pth').unlink()
+    state = json.loads((out / 'result.json').read_text())
+    assert out / state['weights'] == result.weights == exported(out)
+    assert str(result.weights) in lines
 
 
 def test_the_command_of_the_end_can_be_pasted(tmp_path):
     out = tmp_path / 'out put'
-    out.mkdir()
-    (out / 'model-1.pth').write_text('')
     result = two_images(
         settings={'exported network': 'student'},
+        weights=out / 'model-1.pth',
         trust=Trust(review=[ToReview(prediction(0, 0), [0, 1])]),
     )
     text = summary(result, out)
@@ -416,10 +440,8 @@ def test_clutter_does_not_fill_a_folder(tmp_path):
 
 def test_printed_python_is_valid_for_any_path(tmp_path):
     out = tmp_path / 'O\'Brien \\ {x}\n"photos"'
-    out.mkdir()
-    (out / 'model-1.pth').write_text('')
     seen = []
-    lines = load_lines(out).splitlines()
+    lines = load_lines(out / 'model-1.pth').splitlines()
     names = dict(ImageClassificationInferencer=lambda *a: seen.append(a))
     exec(lines[2], names)
     model = str(out / 'model-1')

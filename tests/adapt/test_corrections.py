@@ -2,6 +2,8 @@
 
 import csv
 import shutil
+from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -9,19 +11,37 @@ import torch
 from mmengine.config import Config
 
 from must_mm.adapt import adapt, dry_run, resume
-from must_mm.adapt.corrections import finished
+from must_mm.adapt.corrections import (
+    finished,
+    goes_on_from,
+    known_labels,
+    training_count,
+    without_their_labels,
+    write_state,
+)
+from must_mm.adapt.labels import Known
 from must_mm.adapt.lesson import Lesson
-from must_mm.adapt.outcome import agreeing, together
-from must_mm.adapt.said import Said, recall
+from must_mm.adapt.outcome import (
+    agreeing,
+    labels_at_hand,
+    together,
+    write_result,
+)
+from must_mm.adapt.plan import Images
+from must_mm.adapt.said import Said, keep, recall
+from must_mm.adapt.task import check, save
 from must_mm.checkpoints.plain import load_tensors
 from must_mm.weights.publish import load_published
+from must_mm_cli.command import main
 from must_mm_cli.corrected import corrected_folder
+from must_mm_cli.options import Options, load
+from tests.adapt.results import two_images
 from tests.adapt.test_run import Stop, exported, stop_after
 from tests.tiny import CLASSES, assert_same_tensors
 
 
 def rows(path) -> list[dict]:
-    with path.open(newline='') as file:
+    with path.open(encoding='utf-8-sig', newline='') as file:
         return list(csv.DictReader(file))
 
 
@@ -175,6 +195,22 @@ def test_the_review_is_beside_the_report(first):
     assert f'must-adapt --resume {out} --labels ~/Downloads' in page
 
 
+def test_labels_that_were_forgotten_stay(tmp_path):
+    """--resume alone, when they are in review.csv already."""
+    path = tmp_path / 'review.csv'
+    result = two_images(out=tmp_path)
+    path.write_text('path,label,class\na.png,,ant\n')
+    assert labels_at_hand(tmp_path) == []
+    write_result(result)
+    assert 'a.png' not in path.read_text()  # as no image is to be reviewed
+    filled = 'path,label\na.png,bee\n'
+    path.write_text(filled)
+    write_result(result)
+    assert path.read_text() == filled
+    (said,) = labels_at_hand(tmp_path)
+    assert f'--resume {tmp_path} --labels {path}' in said
+
+
 def test_corrections_go_on_from_the_result(first, labelled, photos):
     out, before = first
     file, names = label(out, 5)
@@ -227,8 +263,9 @@ def test_corrections_go_on_from_the_result(first, labelled, photos):
 
 
 def test_a_stopped_correction_ends_like_an_uninterrupted_one(
-    first, tmp_path, monkeypatch
+    first, photos, tmp_path, monkeypatch
 ):
+    """Also where the result has another name, and the images have moved."""
     out, _ = first
     file, _ = label(out, 4)
     copies = [tmp_path / name for name in ('whole', 'stopped')]
@@ -244,11 +281,17 @@ def test_a_stopped_correction_ends_like_an_uninterrupted_one(
     with pytest.raises(ValueError, match='has not ended.*corrected-1'):
         resume(copies[1], file)
     file.unlink()  # what was said is kept
-    resume(copies[1] / 'corrected-1')
-    whole, stopped = (
-        load_tensors(exported(copy / 'corrected-1')) for copy in copies
-    )
-    assert_same_tensors(stopped, whole)
+    renamed = copies[1].rename(tmp_path / 'renamed') / 'corrected-1'
+    moved = tmp_path / 'moved'
+    shutil.copytree(photos, moved)
+    result = resume(renamed, images=moved)
+    assert {p.path.parent.parent for p in result.predictions} == {moved}
+    cfg = Config.fromfile(renamed / 'config.py')
+    assert cfg.load_from == str(finished(renamed.parent))
+    assert cfg.train_dataloader.dataset.data_root == str(moved)
+    assert load(renamed).images == str(moved)
+    whole = load_tensors(exported(copies[0] / 'corrected-1'))
+    assert_same_tensors(load_tensors(exported(renamed)), whole)
 
 
 def copy_of(first, tmp_path):
@@ -329,15 +372,141 @@ def test_an_image_that_is_new_since_the_runs(first, photos, tmp_path):
     assert len(resume(out / 'corrected-1', file).predictions) == 24
 
 
-def test_labels_for_other_classes_are_refused(first, options, tmp_path):
-    file, _ = label(first[0], 4)
-    classes = [*options['classes'][1:], options['classes'][0]]
-    with pytest.raises(ValueError, match='--after .*: its classes are'):
-        adapt(
-            **{**options, 'classes': classes},
+@pytest.fixture
+def result(options, tmp_path):
+    """The task of a result of which there is what others go on from."""
+    out = tmp_path / 'result'
+    task = check(Options(**options, out=str(out)))
+    save(task, out)
+    checkpoint = out / 'run' / 'epoch_3.pth'
+    checkpoint.parent.mkdir()
+    checkpoint.write_bytes(b'')
+    write_state(out, out / 'model-1.pth', checkpoint, 1.0)
+    return task
+
+
+def going_on(task, **changes):
+    """A task that goes on from its result."""
+    options = replace(task.options, after=task.options.out, **changes)
+    return replace(task, options=options)
+
+
+def test_the_result_gone_on_from_has_the_same_classes_and_model(
+    result, options, tmp_path, monkeypatch
+):
+    """Which is said before anything is looked at."""
+    monkeypatch.setattr('must_mm.adapt.preparation.look_at_images', None)
+    other = shutil.copy(options['model'], tmp_path / 'other.json')
+    for changes, message in (
+        (dict(classes=CLASSES[::-1]), "its class 1 is 'ant', not 'dog'"),
+        (dict(classes=CLASSES[1:]), 'it has 4 classes, not 3'),
+        (dict(model=str(other)), 'its model is toy_clip.json, not other.json'),
+    ):
+        with pytest.raises(ValueError, match=f'--after .*{message}'):
+            dry_run(
+                **{**options, **changes},
+                out=str(tmp_path / 'out'),
+                after=result.options.out,
+            )
+
+
+def test_a_result_to_go_on_from_below_the_home(result, tmp_path, monkeypatch):
+    monkeypatch.setenv('HOME', str(tmp_path))
+    options = replace(result.options, after='~/result', out='out')
+    found = goes_on_from(replace(result, options=options))
+    assert found == tmp_path / 'result' / 'run' / 'epoch_3.pth'
+
+
+def test_what_is_no_result_is_said_of_its_option(options, capsys, tmp_path):
+    line = f'--model {options["model"]} --pretrained {options["pretrained"]}'
+    images = options['images']
+    argv = [images, '--classes', 'a, b', *line.split(), '--after', images]
+    assert main([*argv, '--out', str(tmp_path / 'out')]) == 1
+    said = capsys.readouterr().err
+    assert f'--after {images}: there is no result to go on from' in said
+    assert '--resume' not in said
+
+
+def test_earlier_corrections_count_whichever_is_corrected(result, tmp_path):
+    """Labels of the newest, if images have them still."""
+    out = Path(result.options.out)
+    new = out / 'corrected-1'
+    new.mkdir()
+    (new / 'known.csv').write_text(
+        'path,label\nant/0.png,ant\nbee/0.png,bee\ngone.png,ant\n'
+    )
+    given = tmp_path / 'lb.csv'
+    given.write_text('path,label\nbee/0.png,-\ncat/0.png,cat\n')
+    task = going_on(result, labels=str(given))
+    images = Images([f'{name}/0.png' for name in CLASSES], [], {})
+    options = replace(task.options, out=str(out / 'corrected-2'))
+    again = replace(task, options=options)
+    known = known_labels(again, images, out / 'corrected-2')
+    assert known.labels == {'ant/0.png': 0, 'cat/0.png': 2}
+    assert known.none == {'bee/0.png'}
+    assert '1 images' in without_their_labels(known)
+    assert 'such as gone.png' in without_their_labels(known)
+    # of images elsewhere these labels say nothing
+    elsewhere = replace(options, images=str(tmp_path), out=str(tmp_path / 'o'))
+    task = replace(task, options=elsewhere)
+    known = known_labels(task, images, tmp_path / 'o')
+    assert known == Known({'cat/0.png': 2}, {'bee/0.png'})
+
+
+def test_a_renamed_result_knows_its_corrections(result, tmp_path):
+    """What lies elsewhere is found where it was."""
+    out = Path(result.options.out)
+    new = out / 'corrected-1'
+    labels = str(new / 'known.csv')
+    save(going_on(result, labels=labels), new)
+    other = tmp_path / 'other'
+    save(going_on(result), other)
+    renamed = out.rename(tmp_path / 'renamed')
+    found = load(renamed / 'corrected-1')
+    assert found.after == str(renamed)
+    assert found.labels == str(renamed / 'corrected-1' / 'known.csv')
+    assert load(other).after == str(out)
+
+
+def test_two_images_have_to_train(result):
+    images = Images([f'{n}.png' for n in range(24)], [], {})
+    nothing = Known({}, set(images.names))
+
+    def count(known, reject=0.0):
+        options = replace(result.options, reject=reject)
+        return training_count(replace(result, options=options), images, known)
+
+    assert count(Known(), reject=0.9) == 2
+    with pytest.raises(ValueError, match='--reject 0.99: 0 of 24 images'):
+        count(Known(), reject=0.99)
+    with pytest.raises(ValueError, match='^- in --labels: 0 of 24 images'):
+        count(nothing)
+
+
+def test_files_of_a_result_that_are_damaged_are_named(result):
+    out = Path(result.options.out)
+    again = f'is damaged; must-adapt --resume {out} writes it anew'
+    (out / 'result.json').write_text('')
+    with pytest.raises(ValueError, match=f'result.json {again}'):
+        finished(out)
+    some = torch.zeros(1, 1)
+    keep(Said(['a.png'], some, some.long(), some, some.long()), out)
+    whole = (out / 'said.pth').read_bytes()
+    (out / 'said.pth').write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match=f'said.pth {again}'):
+        recall(out, ['a.png'])
+
+
+def test_a_dry_run_refuses_what_the_run_does(options, tmp_path):
+    photos = tmp_path / 'photos'
+    shutil.copytree(options['images'], photos)
+    (photos / 'cut.png').unlink()
+    with pytest.raises(ValueError, match='all of its images are among those'):
+        dry_run(
+            **{**options, 'images': str(photos)},
             out=str(tmp_path / 'out'),
-            after=str(first[0]),
-            labels=str(file),
+            eval=str(photos),
+            labels=str(photos),
         )
 
 
@@ -418,7 +587,7 @@ def test_nothing_to_correct_yet(options, tmp_path, monkeypatch):
         stop_after(patch, 1)
         with pytest.raises(Stop):
             adapt(**options, out=str(out))
-    with pytest.raises(ValueError, match='no result to be corrected yet'):
+    with pytest.raises(ValueError, match='no result to go on from yet'):
         resume(out, tmp_path / 'review.csv')
 
 

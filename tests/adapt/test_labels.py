@@ -1,11 +1,13 @@
 """Labels as people give them: tables, folders, faults."""
 
 import shutil
+import unicodedata
 
 import pytest
 
 from must_mm.adapt.labels import (
     Known,
+    is_filled_in,
     not_measured,
     read_labels,
     save,
@@ -67,6 +69,7 @@ def test_tables(folder, text, encoding):
         ('path,label\nd.png,dog\nd.png,-\n', "line 3: 'd.png' has two"),
         ('path,label\nd.png,-\nd.png,dog\n', "line 3: 'd.png' has two"),
         ('path,label\nd.png,\n', 'nothing is labelled.*browser saved'),
+        (f'path,label\nd.png,{"x" * 200_000}\n', 'no table.* path and label'),
     ],
 )
 def test_faults_name_the_line(folder, text, said):
@@ -75,10 +78,35 @@ def test_faults_name_the_line(folder, text, said):
 
 
 def test_no_text_and_no_file(folder):
-    with pytest.raises(ValueError, match='no text'):
-        read(folder, '\u00e9' * 3, 'latin-1')
+    """What is wrong is said as of the other lists."""
+    text = 'path,label\nd.png,B\u00e4r\n'
+    with pytest.raises(ValueError, match=r'not UTF-8 \(line 2.*save it as'):
+        read(folder, text, 'cp1252')
+    with pytest.raises(ValueError, match='document of Excel.*as CSV'):
+        read(folder, 'PK\x03\x04')
     with pytest.raises(FileNotFoundError, match='--labels'):
         read_labels(folder / 'gone.csv', folder, NAMES, CLASSES)
+
+
+def test_absolute_paths_of_images_of_the_folder(folder, tmp_path):
+    """Also through a link to it; other files are other images."""
+    (tmp_path / 'link').symlink_to(folder)
+    new = tmp_path / 'new.png'
+    new.write_bytes(b'another')
+    known = read(
+        folder,
+        f'path,label\n{folder / "a/1.png"},dog\n'
+        f'{tmp_path / "link" / "d.png"},-\n{new},dog\n',
+    )
+    assert known == Known({'a/1.png': 2, str(new): 2}, {'d.png'})
+
+
+def test_paths_that_a_mac_wrote(folder):
+    name = 'M\u00fcller.png'
+    apart = unicodedata.normalize('NFD', name)
+    path = folder.parent / 'review.csv'
+    path.write_text(f'path,label\n{apart},dog\n', encoding='utf-8')
+    assert read_labels(path, folder, [name], CLASSES).labels == {name: 2}
 
 
 def test_said_twice_is_said_once(folder):
@@ -124,14 +152,20 @@ def test_review_is_a_form_to_fill_in(folder, tmp_path):
     ]
     path = tmp_path / 'review.csv'
     write_review(images, CLASSES, path)
-    lines = path.read_text().splitlines()
+    # Excel shows umlauts by the mark in front
+    lines = path.read_bytes().decode('utf-8-sig').splitlines()
+    assert path.read_bytes()[:3] == b'\xef\xbb\xbf'
     assert lines[0].startswith('path,label,class,confidence')
+    assert not is_filled_in(path) and not is_filled_in(tmp_path / 'gone.csv')
     with pytest.raises(ValueError, match='nothing is labelled'):
         read_labels(path, folder, NAMES, CLASSES)
     lines[1] = lines[1].replace(',,', ',dog,', 1)
     path.write_text('\n'.join(lines))
     known = read_labels(path, folder, NAMES, CLASSES)
     assert known.labels == {'a/1.png': 2}
+    assert is_filled_in(path)
+    path.write_bytes(b'PK\x03\x04')  # a spreadsheet is not ours
+    assert is_filled_in(path)
 
 
 def test_labelled_images_are_not_measured(folder, tmp_path):

@@ -44,7 +44,7 @@ def test_a_result_classifies_more_photos(adapted, photos, tmp_path, capsys):
 
 def test_without_a_result_or_photos(adapted, photos, tmp_path, capsys):
     for images, result, said in (
-        (photos, tmp_path, r'--predict .*no model-\*\.pth'),
+        (photos, tmp_path, '--predict .*no result'),
         (tmp_path / 'gone', adapted[0], 'IMAGES.*does not exist'),
         (tmp_path, adapted[0], 'IMAGES.*no images below'),
     ):
