@@ -7,3 +7,5 @@
 _base_ = ['quickstart_digits.py']
 
 model = dict(masked_view='off')
+train_pipeline = [*_base_.views, _base_.pack]
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))

@@ -332,5 +332,9 @@ def test_slurm(phase, tmp_path, subprocess_env, monkeypatch):
     assert count_processes(args.launcher) == 16
 
     assert '--gres=gpu:2' in submit(*words, GPUS='2').stdout
+    if phase == 'train':  # the work dir where MMPretrain's script takes it
+        sent = submit('gpu', 'job', 'c.py', 'a folder', '--amp').stdout
+        args = parse_args('', phase, sent.splitlines()[at + 3 :])
+        assert args.work_dir == 'a folder' and args.amp
     short = submit('gpu', 'job')
     assert short.returncode == 2 and 'usage' in short.stderr

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from mmengine.config import Config
-from mmpretrain.registry import MODELS
+from mmpretrain.registry import DATASETS, MODELS
 
 from must_mm.utils.paths import config_path, tool_path
 from must_mm.weights.text import read_classes, read_templates
@@ -66,6 +66,22 @@ def test_two_iterations_and_resume(name, large_images, tmp_path):
     assert any(name.startswith('teacher.') for name in moved)
 
 
+def test_views_are_the_same_without_a_mask(large_images, tmp_path):
+    """It is drawn last: what is compared differs in nothing else."""
+    samples = [
+        DATASETS.build(
+            small_recipe(name, large_images, tmp_path).train_dataloader.dataset
+        )[5]
+        for name in (
+            'quickstart_digits.py',
+            'quickstart_digits_self-training.py',
+        )
+    ]
+    assert ['mask' in one['data_samples'] for one in samples] == [True, False]
+    for masked, plain in zip(*(one['inputs'] for one in samples), strict=True):
+        assert torch.equal(masked, plain)
+
+
 @pytest.mark.parametrize('name', RECIPES)
 def test_sizes_and_names_agree(name):
     """At the recipe's own size, without weights."""
@@ -92,8 +108,8 @@ def test_sizes_and_names_agree(name):
         for step in cfg.train_dataloader.dataset.pipeline
         if step.type == 'MUSTMaskGenerator'
     ]
+    assert bool(masks) == (cfg.model.get('masked_view') != 'off')
     if not masks:
-        assert cfg.model.masked_view == 'off'
         return
     assert len(masks) == 1
     assert masks[0].input_size == cfg.model.backbone.img_size
