@@ -14,6 +14,4 @@ model = _base_.balanced
 train_pipeline = [*_base_.views, _base_.pack]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 # a fifth of 285 steps is more than they have to give
-param_scheduler = dict(
-    _base_.warm_up, _delete_=True, warmup_ratio=0.05, end=3
-)
+param_scheduler = dict(_base_.warm_up, _delete_=True, warmup_ratio=0.05, end=3)
