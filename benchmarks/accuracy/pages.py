@@ -19,6 +19,8 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 RESULTS = Path(__file__).with_name('results.jsonl')
 #: Of students that three runs teach, see ``benchmarks/corrections/taught.py``.
 TAUGHT = Path(__file__).with_name('taught.jsonl')
+#: Of the unbalanced digits, with the shares of the classes stated or not.
+STATED = RESULTS.with_name('stated_prior.jsonl')
 #: Of results that labels correct, see ``benchmarks/corrections``.
 CORRECTED = RESULTS.parent.with_name('corrections') / 'results.jsonl'
 #: Page of all runs, below the repository.
@@ -146,6 +148,7 @@ def with_tables(
     results: list[dict],
     taught: list[dict],
     corrected: list[dict],
+    stated: list[dict],
 ) -> str:
     """Return the page of all runs with the tables between its marks anew.
 
@@ -153,9 +156,8 @@ def with_tables(
     """
     # MMEngine and torch, which the command line does without
     from ..corrections.taught import taught_table
-    from .settings import VARIANTS
 
-    compared = [run for run in results if run['setting'] not in VARIANTS]
+    compared = [run for run in results if run['setting'] in COLUMNS]
 
     def tables(found: re.Match) -> str:
         shown = [title for title in PARTS if f'{title}:' in found[0]]
@@ -170,6 +172,7 @@ def with_tables(
 
     for mark, content in (
         ('tables', tables),
+        ('prior', lambda _: f'{table(stated, "test")}\n'),
         ('taught', lambda _: f'{taught_table(taught)}\n'),
         (
             'corrections',
@@ -223,14 +226,19 @@ def variants_table(results: list[dict]) -> str:
 
 def write_pages() -> None:
     """Write the figures that are kept into the pages."""
-    results, taught, corrected = map(
-        read_results, (RESULTS, TAUGHT, CORRECTED)
+    results, taught, corrected, stated = map(
+        read_results, (RESULTS, TAUGHT, CORRECTED, STATED)
     )
     for path, change in (
         ('README.md', lambda page: with_rows(page, results, taught)),
         ('docs/accuracy.md', lambda page: with_summary(page, results, taught)),
         ('docs/adapt.md', lambda page: with_corrections(page, corrected)),
-        (ALL_RUNS, lambda page: with_tables(page, results, taught, corrected)),
+        (
+            ALL_RUNS,
+            lambda page: with_tables(
+                page, results, taught, corrected, stated
+            ),
+        ),
     ):
         path = REPOSITORY / path
         path.write_text(change(path.read_text()))

@@ -40,8 +40,9 @@ def test_the_page_has_the_kept_results():
 
 def test_the_page_of_all_runs_has_them():
     page = (ROOT / pages.ALL_RUNS).read_text()
-    corrected = read_results(pages.CORRECTED)
-    assert pages.with_tables(page, *kept(), corrected) == page, AGAIN
+    corrected, stated = map(read_results, (pages.CORRECTED, pages.STATED))
+    found = pages.with_tables(page, *kept(), corrected, stated)
+    assert found == page, AGAIN
     page = (ROOT / 'docs' / 'adapt.md').read_text()
     assert pages.with_corrections(page, corrected) == page, AGAIN
 
@@ -71,6 +72,7 @@ def test_the_command_writes_the_pages(tmp_path, monkeypatch):
     rows = '\n'.join(f'| {name} | ? |' for name in pages.ROWS)
     (tmp_path / 'README.md').write_text(f'before\n{rows}\nafter\n')
     marks = '<!-- tables -->\nTest parts:\n\n?\n<!-- /tables -->\n'
+    marks += '<!-- prior -->\n?\n<!-- /prior -->\n'
     marks += '<!-- taught -->\n?\n<!-- /taught -->\n'
     marks += '<!-- corrections -->\n?\n<!-- /corrections -->\n'
     marks += '<!-- variants -->\n?\n<!-- /variants -->'
@@ -118,7 +120,7 @@ def test_a_page_without_its_place_is_named():
     with pytest.raises(ValueError, match='0 rows "handwritten digits"'):
         pages.with_rows('', [result('balanced', 0, 90.0)], [])
     with pytest.raises(ValueError, match='no <!-- tables -->'):
-        pages.with_tables('', [], [], [])
+        pages.with_tables('', [], [], [], [])
 
 
 def test_photographs_are_those_of_their_page():
