@@ -9,7 +9,6 @@ teacher = dict(
     warmup_steps=2000,
 )
 guards = [
-    dict(type='BatchCheckHook'),
     dict(type='ValidateStartHook'),
     dict(type='ClassCheckHook'),
     dict(type='FairnessRestartHook'),
@@ -20,6 +19,7 @@ guards = [
     dict(type='CompileBlocksHook', device='cuda'),
     dict(type='LoaderWaitHook'),
     dict(type='FreezeGarbageHook'),
+    dict(type='BatchCheckHook'),
 ]
 custom_hooks = [teacher, *guards]
 default_hooks = dict(

@@ -84,6 +84,7 @@ class BatchCheckHook(Hook):
     """
 
     KEY = 'published_batch'
+    priority = 'VERY_HIGH'  # before the start is validated
 
     def before_train(self, runner) -> None:
         """Compare the batch of the config with that of the run.
