@@ -117,7 +117,7 @@ def estimated_shares(
         for i, name in enumerate(job.images.names)
         if there[i] and name not in leave_out
     ]
-    if options.after:
+    if options.after_folder:
         config = load_config(options.after_folder / 'config.py')
         shares, why = stated_prior(config), 'as before'
     elif options.class_prior == AUTO:

@@ -594,7 +594,8 @@ def test_nothing_to_correct_yet(options, tmp_path, monkeypatch):
 def test_commands_of_errors_can_be_pasted(tmp_path):
     out = tmp_path / 'out put'
     (out / 'corrected-1').mkdir(parents=True)
-    (out / 'corrected-1' / 'options.json').write_text('{}')
+    for folder in (out, out / 'corrected-1'):
+        (folder / 'options.json').write_text('{}')
     for fails, folder in (
         (finished, out),
         (lambda out: recall(out, []), out),

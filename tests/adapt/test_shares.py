@@ -27,7 +27,7 @@ def seen(logits) -> Seen:
 def job(tmp_path, known, *, weight=1.0, prior=None, after=None, config=None):
     """A run of 2000 images, as far as the prior needs it."""
     options = SimpleNamespace(
-        class_prior=prior, after=after, network='student', seed=0
+        class_prior=prior, after_folder=after, network='student', seed=0
     )
     cfg = Config(
         dict(
@@ -129,13 +129,13 @@ def test_it_goes_on_from_the_prior_of_before(tmp_path):
     (tmp_path / 'config.py').write_text(
         f'model = dict(head=dict(fairness=dict(prior={TRUE.tolist()})))'
     )
-    one = job(tmp_path, labelled(labels, 8), after=str(tmp_path))
+    one = job(tmp_path, labelled(labels, 8), after=tmp_path)
     found = settled(one, start, corrected=logits)
     assert found.prior == TRUE.tolist()
     (tmp_path / 'config.py').write_text(
         f'model = dict(head=dict(fairness=dict(prior={EVEN.tolist()})))'
     )
-    many = job(tmp_path, labelled(labels, 300), after=str(tmp_path))
+    many = job(tmp_path, labelled(labels, 300), after=tmp_path)
     assert (
         distance(
             torch.tensor(settled(many, start, corrected=logits).prior), TRUE
