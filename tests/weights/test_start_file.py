@@ -188,12 +188,12 @@ def test_a_run_starts_from_the_file_alone(
     model = MODELS.build(must_config(images, tmp_path, start))
     model.init_weights()
     model.eval()
-    x = torch.randn(2, 3, 32, 32)
+    x = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     assert model.start.classes == list(CLASSES)
     expected = load_classifier(converted)(x)
     for found in (model(x), model.teacher(x)):
-        # the same kernels on the same weights
-        torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-6)
+        # float32, the same sums in another order
+        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
 
 
 def test_the_cache_of_open_clip_start_is_such_a_file(
