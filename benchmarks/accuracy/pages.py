@@ -235,9 +235,7 @@ def write_pages() -> None:
         ('docs/adapt.md', lambda page: with_corrections(page, corrected)),
         (
             ALL_RUNS,
-            lambda page: with_tables(
-                page, results, taught, corrected, stated
-            ),
+            lambda page: with_tables(page, results, taught, corrected, stated),
         ),
     ):
         path = REPOSITORY / path
