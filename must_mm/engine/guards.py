@@ -93,12 +93,14 @@ class BatchCheckHook(Hook):
             ValueError: If they differ.
         """
         published = runner.cfg.get(self.KEY)
+        if published is None:
+            return
         batch = (
             runner.train_dataloader.batch_size
             * get_world_size()
             * runner.optim_wrapper._accumulative_counts
         )
-        if published not in (None, batch):
+        if published != batch:
             raise ValueError(
                 f'{self.KEY} is {published}, the total batch of this run '
                 f'{batch}, and the rates were not made to follow. Train with '
