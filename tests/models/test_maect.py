@@ -393,6 +393,7 @@ def test_checks_come_before_training(images, stage2, tmp_path):
     """Through config and runner: no iteration, no checkpoint."""
     cfg = stage3_config(images, tmp_path, stage2[1])
     cfg.optim_wrapper.accumulative_counts = 2
+    cfg.pop('published_batch')  # as where rates were made to follow
     seen = States()
     with pytest.raises(ValueError, match='accumulative_counts'):
         train(cfg, seen)
