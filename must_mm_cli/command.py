@@ -28,11 +28,16 @@ _CONFIG_KEYS = {
     'model.start.classes': '--classes',
 }
 
+USAGE = """must-adapt IMAGES --classes NAMES [options]
+       must-adapt --resume DIR [--labels FILE]
+       must-adapt IMAGES --predict RESULT [--out DIR]"""
+
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(
         prog='must-adapt',
+        usage=USAGE,
         description='Adapt a CLIP-like classifier to your images, without '
         'labels.',
     )

@@ -148,7 +148,8 @@ def test_predict_trains_nothing(argv, capsys):
 def test_words_in_the_wrong_place(argv, said, capsys):
     with pytest.raises(SystemExit):
         parse_args(argv.split())
-    assert said in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert said in err and err.count('\n') == 4  # and how it is used
 
 
 def test_the_version(capsys):
@@ -298,8 +299,12 @@ def test_ctrl_c_says_how_to_go_on(line, tmp_path, capsys, monkeypatch):
     finally:
         signal.signal(signal.SIGINT, before)
     out = tmp_path / 'out'
-    assert f'must-adapt --resume {out}' in capsys.readouterr().err
+    said = capsys.readouterr()
+    assert f'must-adapt --resume {out}' in said.err
     assert (out / 'options.json').is_file()
+    # what was left out was said before
+    assert 'skipped cut.png: ' in said.out
+    assert 'note: not looked at: 1 .txt' in said.out
 
 
 def test_the_end_shows_the_outcome(adapted, capsys):
