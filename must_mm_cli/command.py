@@ -29,7 +29,7 @@ _CONFIG_KEYS = {
 }
 
 USAGE = """must-adapt IMAGES --classes NAMES [options]
-       must-adapt --resume DIR [--labels FILE]
+       must-adapt [IMAGES] --resume DIR [--labels FILE]
        must-adapt IMAGES --predict RESULT [--out DIR]"""
 
 
