@@ -19,6 +19,7 @@ from .options import (
     check_folder,
     check_given,
     check_out,
+    going_on,
     load_moved,
 )
 
@@ -194,12 +195,10 @@ def _predict(images: str, result: str, out: Path) -> int:
 
 
 def _stopped(out: Path) -> int:
-    going_on = ''
+    more = ''
     if (out / FILE).is_file():
-        going_on = (
-            f'; go on with\n  must-adapt --resume {shlex.quote(str(out))}'
-        )
-    print(f'\nmust-adapt: stopped{going_on}', file=sys.stderr)
+        more = f'; go on with\n  {going_on(out)}'
+    print(f'\nmust-adapt: stopped{more}', file=sys.stderr)
     return 130
 
 

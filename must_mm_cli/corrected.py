@@ -1,10 +1,9 @@
 """Where the results of corrections lie."""
 
 import re
-import shlex
 from pathlib import Path
 
-from .options import FILE
+from .options import FILE, going_on
 
 STATE = 'result.json'  # is there once a run has ended
 _FOLDER = re.compile(r'corrected-(\d+)')
@@ -42,7 +41,6 @@ def corrected_folder(out: Path) -> Path:
     if last and (last / FILE).is_file() and not (last / STATE).is_file():
         raise ValueError(
             f'--labels: {last} holds a correction that has not ended; go on '
-            f'with it first, by must-adapt --resume {shlex.quote(str(last))}, '
-            'or remove it'
+            f'with it first, by {going_on(last)}, or remove it'
         )
     return first_result(out) / f'corrected-{newest + 1}'

@@ -253,8 +253,7 @@ def check_out(path: Path, dry_run: bool = False) -> None:
         for p in path.iterdir()
     ):
         hint = (
-            f'go on with its run by must-adapt --resume '
-            f'{shlex.quote(str(path))}, or '
+            f'go on with its run by {going_on(path)}, or '
             if (path / FILE).is_file()
             else ''
         )
@@ -274,6 +273,11 @@ def check_out(path: Path, dry_run: bool = False) -> None:
         raise OSError(
             f'--out {path}: cannot be written to: {error}'
         ) from error
+
+
+def going_on(out: Path) -> str:
+    """The command that goes on with the run in a folder, to be pasted."""
+    return f'must-adapt --resume {shlex.quote(str(out))}'
 
 
 def load_moved(out: Path, images: str | Path | None = None) -> Options:

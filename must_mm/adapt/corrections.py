@@ -1,12 +1,11 @@
 """Going on from a result: which one, with which labels, on which images."""
 
 import json
-import shlex
 from dataclasses import replace
 from pathlib import Path
 
 from must_mm_cli.corrected import STATE, corrections, first_result
-from must_mm_cli.options import FILE, load
+from must_mm_cli.options import FILE, going_on, load
 
 from ..checkpoints.whole_file import write_whole
 from .labels import NO_CLASS, Known, not_measured, read_kept, read_labels, save
@@ -53,7 +52,7 @@ def _read_state(out: Path, key: str) -> dict[str, str]:
     Raises:
         ValueError: If there is no result in the folder, or it is damaged.
     """
-    path, again = out / STATE, f'must-adapt --resume {shlex.quote(str(out))}'
+    path, again = out / STATE, going_on(out)
     if not path.is_file():
         begun = (out / FILE).is_file()
         raise ValueError(
@@ -97,8 +96,8 @@ def exported(out: Path) -> Path:
     weights = out / _read_state(out, '--predict')['weights']
     if not weights.is_file():
         raise ValueError(
-            f'--predict {out}: {weights.name} is gone; must-adapt --resume '
-            f'{shlex.quote(str(out))} writes it anew'
+            f'--predict {out}: {weights.name} is gone; {going_on(out)} '
+            'writes it anew'
         )
     return weights
 

@@ -12,7 +12,6 @@ from mmengine.registry import init_default_scope
 
 from must_mm_cli.options import PREDICTED, check_folder, check_out
 
-from ..checkpoints.plain import load_tensors
 from ..weights.publish import load_published
 from .corrections import exported
 from .cost import this_machine
@@ -75,7 +74,7 @@ def _classify(weights: Path, folder: Path, names: list[str]) -> list[Found]:
     with silence():
         model = load_published(weights, described)
     cfg = Config.fromfile(described)
-    cfg.classes = load_tensors(weights)['meta']['dataset_meta']['classes']
+    cfg.classes = model._dataset_meta['classes']
     # loaded like the images of a run, whatever their format
     first = dict(type='LoadImage')
     pipeline = [first, *cfg.test_dataloader.dataset.pipeline[1:]]

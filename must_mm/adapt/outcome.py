@@ -8,6 +8,8 @@ from pathlib import Path
 
 import torch
 
+from must_mm_cli.options import going_on
+
 from ..evaluation.agreement import agreement
 from ..evaluation.calibration import calibrated
 from ..utils.scalars import read_scalars
@@ -201,7 +203,7 @@ def labels_at_hand(out: Path) -> list[str]:
         return []
     return [
         f'there are labels in {path}, which were left as they are and not '
-        f'learned from: must-adapt --resume {shlex.quote(str(out))} '
+        f'learned from: {going_on(out)} '
         f'--labels {shlex.quote(str(path))}'
     ]
 

@@ -4,6 +4,8 @@ import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from must_mm_cli.options import going_on
+
 SAVED = '~/Downloads/review.csv'  # where browsers usually put it
 # what a note can be; the latter two are a person's
 REJECTED, LABELLED, NONE = 'rejected', 'labelled', 'none'
@@ -208,7 +210,7 @@ def summary(result: Result, out: Path) -> str:
             f'{len(result.trust.review)} images would teach most: label them '
             'in report.html and save; the browser puts review.csv where it '
             'puts downloads, usually in Downloads. Then\n'
-            f'  must-adapt --resume {shlex.quote(str(out))} --labels {SAVED}\n'
+            f'  {going_on(out)} --labels {SAVED}\n'
             f'or fill in {out / "review.csv"} and give that file'
         )
     files = ('report.html', 'predictions.csv', 'review.csv')

@@ -1,12 +1,13 @@
 """What runs have said of the images, kept for those who correct them."""
 
-import shlex
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+
+from must_mm_cli.options import going_on
 
 from ..checkpoints.plain import load_tensors, save_tensors
 from ..evaluation.agreement import consensus
@@ -108,14 +109,14 @@ def recall(out: Path, names: Collection[str]) -> Said:
     path = out / FILE
     if not path.is_file():
         raise ValueError(
-            f'{path} is missing, from which labels would spread; must-adapt '
-            f'--resume {shlex.quote(str(out))} writes it anew'
+            f'{path} is missing, from which labels would spread; '
+            f'{going_on(out)} writes it anew'
         )
     try:
         said = Said(**load_tensors(path))
     except (TypeError, ValueError) as error:
         raise ValueError(
-            f'{path} is damaged; must-adapt --resume {out} writes it anew'
+            f'{path} is damaged; {going_on(out)} writes it anew'
         ) from error
     if set(names).isdisjoint(said.names):
         raise ValueError(

@@ -401,8 +401,9 @@ def _fill(model: ImageClassifier, state: dict[str, torch.Tensor]) -> None:
 
 def load_published(weights: str | Path, config: str | Path) -> ImageClassifier:
     """Load what :func:`publish` wrote, strictly, in eval mode."""
-    model = get_model(str(config))
-    _fill(model, load_tensors(weights)['state_dict'])
+    model, content = get_model(str(config)), load_tensors(weights)
+    _fill(model, content['state_dict'])
+    model._dataset_meta = content['meta']['dataset_meta']
     return model
 
 
